@@ -1,0 +1,46 @@
+# `make` lists the targets. Everything runs from .venv, which is made anew when the pins change.
+#
+# PYTHON=python3.12   another interpreter for .venv
+# ARGS="..."          more arguments for demo, test and bench
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(INSTALLED) ## build .venv with anomalyd, what it needs and the tools to work on it
+
+demo: $(INSTALLED) ## a simulated plant with scripted faults, found by the real daemon
+	$(BIN)/anomalyd demo $(ARGS)
+
+test: $(INSTALLED) ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v promtool > /dev/null; \
+	then promtool check config deploy/prometheus/prometheus.yml; \
+	else echo "no promtool: deploy/prometheus is not checked; install prometheus"; fi
+
+bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "anomalyd needs Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null \
+	|| { echo "$(PYTHON) can't make a venv: install python3-venv (Debian, Ubuntu)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[demo,parquet,dev]'
+	@touch $@

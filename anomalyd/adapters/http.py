@@ -1,0 +1,181 @@
+"""Metrics and health over HTTP, on a port and a thread of its own.
+
+`service.py` starts and stops it. Everything runs on the thread `http`, in one asyncio loop, so a
+slow client waits alone and callbacks never overlap. The callbacks are called on that thread: they
+must only read, and return soon. It takes no signals and configures no logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from anomalyd.errors import ServiceFailed
+
+log = logging.getLogger(__name__)
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MAX_CONNECTIONS = 200
+STOP_TIMEOUT_S = 2
+_JOIN_TIMEOUT_S = STOP_TIMEOUT_S + 3
+
+_INDEX = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>anomalyd</title>
+<h1>anomalyd</h1>
+<ul>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/-/healthy">/-/healthy</a>: the process makes progress</li>
+<li><a href="/-/ready">/-/ready</a>: it can score, and what is degraded</li>
+</ul>
+</html>
+"""
+
+
+class HttpServer:
+    """Owner of the thread `http`. `start()`, then `stop()`, once each, from one thread."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        render_metrics: Callable[[], bytes],
+        healthy: Callable[[], tuple[bool, str]],
+        ready: Callable[[], tuple[bool, Mapping[str, object]]],
+    ) -> None:
+        self.port = port
+        self._host = host
+        self._server = _Server(_config(_application(render_metrics, healthy, ready)))
+        self._thread: threading.Thread | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Returns when requests are answered; `port` is then the real one."""
+        listener = _listen(self._host, self.port)
+        self.port = listener.getsockname()[1]
+        self._thread = threading.Thread(
+            target=self._run, args=(listener,), name="http", daemon=True
+        )
+        self._thread.start()
+        self._server.up_or_failed.wait()
+        if not self._server.started:
+            raise ServiceFailed(f"http: the server on {self._host}:{self.port} did not start")
+
+    def stop(self) -> None:
+        """Open requests get `STOP_TIMEOUT_S`, then they are cut."""
+        if self._thread is None:
+            return
+        self._server.should_exit = True
+        self._thread.join(_JOIN_TIMEOUT_S)
+        if self._thread.is_alive():
+            log.warning("the http thread does not stop; going on without it")
+
+    def _run(self, listener: socket.socket) -> None:
+        with listener:
+            try:
+                self._server.run(sockets=[listener])
+            except Exception:
+                # `alive` is now False: service.py sees it and ends the process.
+                log.exception("the http thread died")
+            finally:
+                self._server.up_or_failed.set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with an event for "it listens", and none of its signal handlers (not on main)."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up_or_failed = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.up_or_failed.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets=sockets)
+        # A client that doesn't read keeps its connection past the timeout: cut it.
+        for connection in list(self.server_state.connections):
+            if transport := getattr(connection, "transport", None):
+                transport.abort()
+
+
+def _config(application: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )
+
+
+def _application(
+    render_metrics: Callable[[], bytes],
+    healthy: Callable[[], tuple[bool, str]],
+    ready: Callable[[], tuple[bool, Mapping[str, object]]],
+) -> Starlette:
+    # async, so that they run on the http thread: a plain function would go to a pool of threads.
+    async def metrics(request: Request) -> Response:
+        return Response(render_metrics(), media_type=METRICS_TYPE)
+
+    async def is_healthy(request: Request) -> Response:
+        good, why = healthy()
+        return PlainTextResponse(why + "\n", status_code=200 if good else 503)
+
+    async def is_ready(request: Request) -> Response:
+        good, conditions = ready()
+        return JSONResponse(dict(conditions), status_code=200 if good else 503)
+
+    async def index(request: Request) -> Response:
+        return HTMLResponse(_INDEX, headers={"Content-Security-Policy": "default-src 'self'"})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/-/healthy", is_healthy),
+            Route("/-/ready", is_ready),
+            Route("/", index),
+        ]
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound here, not by uvicorn, which would log and exit when the port is taken."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        with suppress(OSError):
+            listener.close()
+        raise _cannot_listen(host, port, error) from error
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ServiceFailed:
+    return ServiceFailed(f"http: can't listen on {host}:{port}: {error.strerror or error}")

@@ -1,0 +1,228 @@
+"""The text that Prometheus scrapes.
+
+`service.py` builds one `Collector`; `http.py` is given its `render`, and calls it on the thread
+`http` only, so the cache needs no lock. The collector looks at a `Snapshot` that the runtime makes
+at scrape time; it counts nothing itself and never reaches into the pipeline.
+
+The fixed families go through prometheus_client. The series of each channel are written as text with
+cached label prefixes: 10 000 channels cost 10 to 30 ms, and a channel that is no longer in the
+snapshot is gone from the next scrape.
+
+A stream's wildcards become labels. A name that Prometheus or this file already uses (`channel`,
+`instance`, `job`, `le`, `quantile`, or `__` in front) gets `label_` in front, so `{instance}` is
+`label_instance`; a character that a label name can't have becomes `_`; two that are then the same
+get a `_` behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+# (family, field of the snapshot, meaning)
+_COUNTERS = (
+    ("anomalyd_messages_received", "messages_received", "MQTT messages received."),
+    ("anomalyd_readings_scored", "readings_scored", "Readings that got a verdict."),
+    ("anomalyd_batches", "batches", "Batches that the pipeline scored."),
+    ("anomalyd_mqtt_connects", "mqtt_connects", "Connections made to the broker."),
+)
+_GAUGES = (
+    ("anomalyd_mqtt_connected", "mqtt_connected", "1 while connected to the broker."),
+    ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
+    ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
+    (
+        "anomalyd_alarm_budget_per_week",
+        "alarm_budget_per_week",
+        "False alarms that the whole instance may raise a week.",
+    ),
+    (
+        "anomalyd_alarm_rate_per_week",
+        "alarm_rate_per_week",
+        "Alarms that the whole instance raises a week, as measured.",
+    ),
+)
+
+_TAKEN = frozenset({"channel", "instance", "job", "le", "quantile"})
+_SCORE_HEAD = (
+    "# HELP anomalyd_score Anomaly score of a channel's last reading; 1 is the alert threshold.\n"
+    "# TYPE anomalyd_score gauge\n"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What is known at the time of a scrape: counts since the start, and states of now.
+
+    `latency_counts` has one count per bucket (not cumulative) and one more for what was slower
+    than the last of `latency_bounds_s`. `channel_names`, `channel_labels` and `scores` are columns
+    of the same length; a score of NaN is a channel that can't be scored now, and has no series.
+    """
+
+    version: str
+    messages_received: int
+    readings_scored: int
+    batches: int
+    rejected: Mapping[str, int]  # reason
+    channels: Mapping[str, int]  # state
+    latency_bounds_s: Sequence[float]
+    latency_counts: Sequence[int]
+    latency_sum_s: float
+    alerts: Mapping[tuple[str, str, str], int]  # kind, severity, transition
+    alerts_active: Mapping[str, int]  # severity
+    alarm_budget_per_week: float
+    alarm_rate_per_week: float
+    models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info
+    mqtt_connected: bool
+    mqtt_connects: int
+    inbox_messages: int
+    inbox_capacity: int
+    channel_names: Sequence[str]
+    channel_labels: Sequence[Mapping[str, str]]
+    scores: NDArray[np.floating[Any]]  # (channels,)
+
+
+class Collector:
+    """Renders what `snapshot()` returns, and the process's own metrics."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+        self._prefixes: dict[str, tuple[Mapping[str, str], str]] = {}
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    def render(self) -> bytes:
+        """The exposition, in the text format 0.0.4."""
+        snapshot = self._snapshot()
+        registry = CollectorRegistry()
+        registry.register(_Families(snapshot))
+        scores = "".join(self._scores(snapshot)).encode(errors="replace")
+        return generate_latest(registry) + scores + generate_latest(self._process)
+
+    def _scores(self, snapshot: Snapshot) -> Iterator[str]:
+        yield _SCORE_HEAD
+        known, current = self._prefixes, {}
+        columns = zip(
+            snapshot.channel_names, snapshot.channel_labels, snapshot.scores.tolist(), strict=True
+        )
+        for name, labels, score in columns:
+            prefix = known.get(name)
+            if prefix is None or prefix[0] != labels:
+                prefix = (dict(labels), _prefix(name, labels))
+            current[name] = prefix
+            if score == score:  # not NaN
+                yield f"anomalyd_score{prefix[1]}{score:.6g}\n"
+        self._prefixes = current
+
+
+class _Families:
+    """The fixed families of one snapshot, in prometheus_client's form."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._snapshot
+        for name, field, meaning in _COUNTERS:
+            yield CounterMetricFamily(name, meaning, value=getattr(snapshot, field))
+        for name, field, meaning in _GAUGES:
+            yield GaugeMetricFamily(name, meaning, value=getattr(snapshot, field))
+        yield _rejected(snapshot)
+        yield _channels(snapshot)
+        yield _alerts(snapshot)
+        yield _alerts_active(snapshot)
+        yield _latency(snapshot)
+        yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
+        build = {"version": snapshot.version}
+        yield _info("anomalyd_build_info", "The version that runs.", [build])
+
+
+def _rejected(snapshot: Snapshot) -> Metric:
+    family = CounterMetricFamily(
+        "anomalyd_rejected", "Messages and readings that were refused.", labels=["reason"]
+    )
+    for reason, count in snapshot.rejected.items():
+        family.add_metric([reason], count)
+    return family
+
+
+def _channels(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily("anomalyd_channels", "Channels by state.", labels=["state"])
+    for state, count in snapshot.channels.items():
+        family.add_metric([state], count)
+    return family
+
+
+def _alerts(snapshot: Snapshot) -> Metric:
+    labels = ["kind", "severity", "transition"]
+    family = CounterMetricFamily("anomalyd_alerts", "Transitions of alerts.", labels=labels)
+    for values, count in snapshot.alerts.items():
+        family.add_metric(list(values), count)
+    return family
+
+
+def _alerts_active(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily("anomalyd_alerts_active", "Alerts that fire.", labels=["severity"])
+    for severity, count in snapshot.alerts_active.items():
+        family.add_metric([severity], count)
+    return family
+
+
+def _latency(snapshot: Snapshot) -> Metric:
+    bounds = [*(str(float(bound)) for bound in snapshot.latency_bounds_s), "+Inf"]
+    return HistogramMetricFamily(
+        "anomalyd_scoring_latency_seconds",
+        "Time from a message's arrival to its verdict.",
+        buckets=list(zip(bounds, accumulate(snapshot.latency_counts), strict=True)),
+        sum_value=snapshot.latency_sum_s,
+    )
+
+
+def _info(name: str, meaning: str, things: Sequence[Mapping[str, str]]) -> Metric:
+    family = GaugeMetricFamily(name, meaning)
+    for labels in things:
+        family.add_sample(name, dict(labels), 1)
+    return family
+
+
+def _prefix(name: str, labels: Mapping[str, str]) -> str:
+    names = {"channel": name}
+    for label, value in labels.items():
+        names[_label_name(label, names)] = value
+    return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in names.items()) + "} "
+
+
+def _label_name(wildcard: str, used: Mapping[str, str]) -> str:
+    name = re.sub(r"[^a-zA-Z0-9_]", "_", wildcard)
+    if name in _TAKEN or not re.match(r"(?!__)[a-zA-Z_]", name):
+        name = "label_" + name
+    while name in used:
+        name += "_"
+    return name
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,157 @@
+"""The broker: subscriptions, readings in, documents out, and staying connected for ever.
+
+paho runs its own thread. Its callbacks here put one thing in a queue or change one attribute and
+return: an exception in one would end that thread while paho still says that it is connected.
+Subscribing happens at every connect, because the broker may have forgotten the session.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from anomalyd.settings import Mqtt
+
+log = logging.getLogger(__name__)
+
+OnMessage = Callable[[str, bytes, bool], None]
+
+_MOST_QUEUED = 20_000
+_GOODBYE_S = 2.0
+
+
+class MqttClient:
+    """Owner of the connection. `start()`, then `stop()`, once each, from one thread.
+
+    `publish` may be called from any thread: paho guards its queue.
+    """
+
+    def __init__(
+        self,
+        settings: Mqtt,
+        instance: str,
+        password: str | None,
+        subscriptions: Sequence[str],
+        birth: Callable[[], bytes],
+        will: bytes,
+        on_message: OnMessage,
+    ) -> None:
+        """`on_message(topic, payload, retained)` is called on paho's thread and must not wait."""
+        self.connected = False
+        self.connects = 0
+        self._settings = settings
+        self._subscriptions = list(dict.fromkeys(subscriptions))
+        self._birth = birth
+        self._will = will
+        self._on_message = on_message
+        self._status_topic = f"{settings.topic_prefix}/{instance}/status"
+        self._client_id = settings.client_id or f"anomalyd-{instance}"
+        self._client = self._build(password)
+        self._stopping = False
+        self._refused: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """The network thread runs."""
+        name = f"paho-mqtt-client-{self._client_id}"
+        return any(thread.name == name for thread in threading.enumerate())
+
+    def start(self) -> None:
+        """Returns at once; the connection is made, and made again, in the background."""
+        self._client.connect_async(
+            self._settings.host, self._settings.port, self._settings.keepalive_s
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Publish that the daemon goes offline, then disconnect."""
+        self._stopping = True
+        if self.connected:
+            goodbye = self._client.publish(self._status_topic, self._will, qos=1, retain=True)
+            deadline = time.monotonic() + _GOODBYE_S
+            while not goodbye.is_published() and self.connected and time.monotonic() < deadline:
+                time.sleep(0.005)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> bool:
+        """Hand a document to the network thread; False where its queue is full.
+
+        With QoS 1 it is kept over reconnects until the broker has it.
+        """
+        queued = self._client.publish(topic, payload, qos=qos, retain=retain)
+        return queued.rc != paho.MQTT_ERR_QUEUE_SIZE
+
+    def _build(self, password: str | None) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._client_id)
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, password)
+        client.reconnect_delay_set(
+            max(1, round(self._settings.reconnect_min_s)),
+            max(1, round(self._settings.reconnect_max_s)),
+        )
+        client.max_queued_messages_set(_MOST_QUEUED)
+        client.max_inflight_messages_set(1000)
+        client.will_set(self._status_topic, self._will, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_paho_message
+        return client
+
+    # --- on paho's thread -------------------------------------------------------------------
+
+    def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\ufffd"
+        self._on_message(topic, bytes(message.payload), message.retain)
+
+    def _on_connect(
+        self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
+    ) -> None:
+        where = f"{self._settings.host}:{self._settings.port}"
+        if reason.is_failure:
+            self._tell_once(f"broker={where} refused the connection: {reason}")
+            return
+        self.connects += 1
+        self.connected = True
+        self._refused = None
+        log.info("broker=%s connected", where)
+        if self._subscriptions:
+            qos: int = self._settings.qos
+            client.subscribe([(topic, qos) for topic in self._subscriptions])
+        client.publish(self._status_topic, self._birth(), qos=1, retain=True)
+
+    def _on_connect_fail(self, client: paho.Client, data: Any) -> None:
+        where = f"{self._settings.host}:{self._settings.port}"
+        self._tell_once(f"broker={where} can't be reached; trying again for ever")
+
+    def _on_disconnect(
+        self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
+    ) -> None:
+        was_connected, self.connected = self.connected, False
+        if was_connected and not self._stopping:
+            log.warning("broker connection lost (%s); connecting again", reason)
+
+    def _on_subscribe(
+        self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        for topic, reason in zip(self._subscriptions, reasons, strict=False):
+            if reason.is_failure:
+                log.error("topic=%s subscription refused by the broker: %s", topic, reason)
+
+    def _tell_once(self, what: str) -> None:
+        """A broker that is away for a night is one line, not thousands."""
+        if what != self._refused:
+            self._refused = what
+            log.warning("%s", what)

@@ -1,0 +1,104 @@
+"""The alert states of all channels at once: normal, pending, firing, and back.
+
+A score of 1 or more makes a channel pending, enough of them in a row make it fire; it ends when
+the score has stayed below a lower mark for a while (hysteresis). Time is an argument: the time of
+the readings, so a replay makes the same transitions. Owned by the pipeline thread: no locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from anomalyd.detection.reading import Codes, Flags, Floats, Rows, State
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRules:
+    """What raises an alert and what ends it."""
+
+    pending_readings: int = 1
+    clear_below: float = 0.8
+    clear_readings: int = 20
+    update_every_s: float = 60.0
+    accept_after_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transitions:
+    """What changed for each of B readings; at most one of the three."""
+
+    raised: Flags
+    updated: Flags
+    cleared: Flags
+
+
+class AlertStates:
+    """State columns of `capacity` channels."""
+
+    def __init__(self, capacity: int, rules: AlertRules) -> None:
+        self.rules = rules
+        self._state = np.zeros(capacity, dtype=np.int8)
+        self._kind = np.zeros(capacity, dtype=np.int8)
+        self._above = np.zeros(capacity, dtype=np.int32)
+        self._below = np.zeros(capacity, dtype=np.int32)
+        self._since = np.zeros(capacity)
+        self._told = np.zeros(capacity)
+
+    def reset(self, rows: Rows) -> None:
+        """Forget the channels in `rows`."""
+        self._state[rows] = State.WARMING
+        self._above[rows] = 0
+        self._below[rows] = 0
+
+    def states(self, rows: Rows) -> Codes:
+        """(B,) where each channel stands."""
+        return self._state[rows]
+
+    def kinds(self, rows: Rows) -> Codes:
+        """(B,) why each channel fires, where it does."""
+        return self._kind[rows]
+
+    def quarantined(self, rows: Rows, times: Floats) -> Flags:
+        """(B,) readings that must teach nothing: their channel is under alert. A condition that
+        lasts for `accept_after_s` is accepted as the new normal and learnt from again."""
+        under = self._state[rows] >= State.PENDING
+        return under & (times - self._since[rows] < self.rules.accept_after_s)
+
+    def advance(
+        self, rows: Rows, times: Floats, scores: Floats, kinds: Codes, warming: Flags
+    ) -> Transitions:
+        """Take the scores of one reading of each channel in `rows` (unique).
+
+        A NaN score or a `warming` channel changes nothing but a normal state's name.
+        """
+        state = self._state[rows]
+        firing = state == State.FIRING
+        scored = ~np.isnan(scores) & ~warming
+        high = scored & (scores >= 1.0)
+        low = scored & (scores < self.rules.clear_below)
+        above = np.where(high, self._above[rows] + 1, np.where(scored, 0, self._above[rows]))
+        below = np.where(low, self._below[rows] + 1, np.where(scored, 0, self._below[rows]))
+        raised = high & ~firing & (above >= self.rules.pending_readings)
+        cleared = firing & (below >= self.rules.clear_readings)
+        pending = high & ~raised & ~firing
+
+        first = pending & (state != State.PENDING) | raised & (state != State.PENDING)
+        self._since[rows] = np.where(first, times, self._since[rows])
+        kind = self._kind[rows]
+        changed = firing & high & (kinds != kind)
+        self._kind[rows] = np.where(raised | changed, kinds, kind)
+        due = times - self._told[rows] >= self.rules.update_every_s
+        updated = firing & ~cleared & (changed | due)
+        self._told[rows] = np.where(raised | updated, times, self._told[rows])
+
+        rest = np.where(warming, State.WARMING, State.NORMAL)
+        waits = ~scored & (state >= State.PENDING)
+        after = np.where(pending, State.PENDING, rest)
+        after = np.where(waits, state, after)
+        after = np.where(raised | firing & ~cleared, State.FIRING, after)
+        self._state[rows] = after
+        self._above[rows] = np.where(cleared, 0, above)
+        self._below[rows] = np.where(raised | cleared, 0, below)
+        return Transitions(raised, updated, cleared)

@@ -1,0 +1,89 @@
+"""The glossary: what comes into the detection and what goes out, a batch at a time.
+
+A *channel* is one measured quantity; it has a *row* in every column. A *reading* is one value of
+one channel at one time. A *verdict* is what the detection says of one reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.intp]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Codes = NDArray[np.int8]
+
+
+class State(IntEnum):
+    """Of a channel's alert. A channel that is `WARMING` can't be scored yet and never alerts."""
+
+    WARMING = 0
+    NORMAL = 1
+    PENDING = 2
+    FIRING = 3
+
+
+class Kind(IntEnum):
+    """What is wrong with a reading."""
+
+    NONE = 0
+    RESIDUAL = 1
+    """not what the channel's own past leads to expect"""
+    RELATION = 2
+    """not what the other channels of its asset lead to expect"""
+    STUCK = 3
+    """the same value for far longer than this channel ever stood still"""
+    GAP = 4
+    """first readings after a silence: can't be scored"""
+    LATE = 5
+    """not newer than the channel's last reading: left out"""
+    VALUE = 6
+    """not a finite number: left out"""
+
+
+STATE_NAMES = tuple(state.name.lower() for state in State)
+KIND_NAMES = ("", *(kind.name.lower() for kind in Kind if kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """B readings in order of arrival; a channel may occur more than once."""
+
+    rows: Rows
+    times: Floats
+    """seconds since 1970"""
+    values: Floats
+
+    def __len__(self) -> int:
+        return self.rows.size
+
+    def take(self, chosen: NDArray[np.intp] | Flags) -> Readings:
+        return Readings(self.rows[chosen], self.times[chosen], self.values[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What is said of B readings, in their order. Unknown figures are NaN."""
+
+    rows: Rows
+    times: Floats
+    values: Floats
+    expected: Floats
+    lower: Floats
+    upper: Floats
+    score: Floats
+    """>= 0; 1.0 is the channel's threshold"""
+    state: Codes
+    kind: Codes
+
+    @staticmethod
+    def blank(readings: Readings) -> Verdicts:
+        """Verdicts that say nothing yet."""
+        size = len(readings)
+        figures = (np.full(size, np.nan) for _ in range(4))
+        codes = (np.zeros(size, dtype=np.int8) for _ in range(2))
+        return Verdicts(readings.rows, readings.times, readings.values, *figures, *codes)

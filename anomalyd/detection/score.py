@@ -1,0 +1,206 @@
+"""The score: several views of a channel's residual, each against its own calibrated threshold.
+
+A spike, more noise than usual, a level that has left its range, and a channel that no longer
+moves with its machine show in different figures; the score is the largest of them, in units of
+its threshold, so 1.0 is the threshold on every channel. Views stay in channel units: a change of
+the predicted spread can't explain a fault away.
+
+`look` changes nothing; `learn` takes what `look` saw. Owned by the pipeline thread: no locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyd.detection.reading import Codes, Flags, Floats, Kind, Rows
+from anomalyd.detection.relation import Compared, Relations
+from anomalyd.detection.threshold import Tails
+
+WEEK_S = 7 * 86400.0
+SCORE_LIMIT = 1000.0
+
+
+class View(IntEnum):
+    """What is looked at, in the order of the arrays."""
+
+    RESIDUAL = 0
+    """|value - expected|"""
+    NOISE = 1
+    """its running mean over 16 readings"""
+    LEVEL = 2
+    """distance of the running level from the long-term one"""
+    RELATION = 3
+    """distance from what the other channels of the asset say"""
+
+
+_NOISE_READINGS, _LEVEL_READINGS, _BASELINE_READINGS = 16.0, 8.0, 600.0
+# A view that averages over many readings has fewer independent ones to learn from: it may speak
+# only after so many warm-ups.
+_WARMUPS = np.array([1.0, 2.0, 4.0, 4.0])[:, None]
+# Tails of single residuals are heavy; those of running means are lighter, and a level that moves in
+# cycles has an end.
+_PRIOR_SHAPE = np.array([0.2, 0.1, 0.0, 0.0])
+_LIGHTEST_SHAPE = np.array([-0.05, -0.05, -0.2, -0.1])
+# A change that the instrument can only just resolve is no event; a channel that has never changed
+# has no known resolution, and a thousandth of its level stands in.
+_QUANTA, _SHARE_OF_LEVEL, _TINY = 2.5, 1e-3, 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is seen of one reading of each of B channels; arrays (B,) unless said otherwise."""
+
+    score: Floats
+    """>= 0, NaN where the channel can't be scored"""
+    kind: Codes
+    expected: Floats
+    lower: Floats
+    upper: Floats
+    views: Floats
+    """(views, B) channel units; relation in standard deviations"""
+    noise: Floats
+    level: Floats
+    floor: Floats
+    known: Flags
+    """there was an expectation to compare with"""
+
+
+class Scorer:
+    """Views and their thresholds for `capacity` channels."""
+
+    def __init__(self, capacity: int, warmup_readings: int) -> None:
+        self._warmup = warmup_readings
+        self._tails = Tails(capacity, _PRIOR_SHAPE, _LIGHTEST_SHAPE)
+        self._count = np.zeros(capacity)
+        self._noise, self._level, self._baseline = (np.zeros(capacity) for _ in range(3))
+        self._leads = np.zeros(capacity, dtype=np.bool_)
+
+    def reset(self, rows: Rows) -> None:
+        """Forget the channels in `rows`."""
+        self._tails.reset(rows)
+        for column in (self._count, self._noise, self._level, self._baseline):
+            column[rows] = 0.0
+        self._leads[rows] = False
+
+    def warming(self, rows: Rows) -> Flags:
+        """(B,) too little is known of the channel to score it."""
+        return self._count[rows] < self._warmup
+
+    def elect(self, compared: Compared) -> None:
+        """Find, in each compared asset, the one channel that its relations speak against.
+
+        One channel that goes astray spoils the expectation of all others; the one that is
+        furthest out, in units of its own threshold, leads, and only it may alert.
+        """
+        rows = np.maximum(compared.rows, 0)
+        limit = self._tails.thresholds(rows.ravel())[View.RELATION].reshape(rows.shape)
+        size = np.where(compared.rows >= 0, np.abs(compared.residuals), 0.0)
+        ratio = np.divide(size, limit, where=limit > 0.0, out=np.zeros_like(size))
+        leader = ratio.argmax(axis=1)
+        self._leads[rows[compared.rows >= 0]] = False
+        self._leads[rows[np.arange(rows.shape[0]), leader]] = ratio.max(axis=1) > 0.0
+
+    def look(
+        self,
+        rows: Rows,
+        values: Floats,
+        expected: Floats,
+        quantum: Floats,
+        settling: Flags,
+        relations: Relations,
+    ) -> Look:
+        """Score one reading of each channel in `rows` (unique).
+
+        `expected`: (B,) NaN where there is no prediction. `quantum`: (B,) the channel's
+        resolution. `settling`: (B,) the channel has just come back from a gap.
+        """
+        limit = self._tails.thresholds(rows)
+        known = ~np.isnan(expected)
+        missed = np.where(known, values - expected, 0.0)
+        # One outlier may not fill the running figures: what exceeds its threshold counts as it.
+        reach = np.where(limit[View.RESIDUAL] > 0.0, limit[View.RESIDUAL], np.inf)
+        tamed = np.clip(missed, -reach, reach)
+        noise = self._noise[rows] + (np.abs(tamed) - self._noise[rows]) / _NOISE_READINGS
+        level = self._level[rows] + (values - missed + tamed - self._level[rows]) / _LEVEL_READINGS
+        baseline = self._baseline[rows]
+        anew = ~known | settling
+        level = np.where(anew, values, level)
+        noise = np.where(anew, self._noise[rows], noise)
+        related = relations.residual(rows)
+
+        views = np.stack(
+            [
+                np.abs(missed),
+                noise,
+                np.where(known, np.abs(level - baseline), 0.0),
+                np.abs(related),
+            ]
+        )
+        ratio = np.divide(views, limit, where=limit > 0.0, out=np.zeros_like(views))
+        ratio[self._count[rows] < self._warmup * _WARMUPS] = 0.0
+        ratio[View.RELATION] *= self._leads[rows]
+        worst = ratio.argmax(axis=0)
+        score = np.minimum(ratio.max(axis=0), SCORE_LIMIT)
+        score[self.warming(rows) | anew] = np.nan
+
+        centre, half = self._reference(rows, values, expected, related, limit, worst, relations)
+        at_fault = score >= 1.0
+        kind = np.where(worst == View.RELATION, Kind.RELATION, Kind.RESIDUAL)
+        return Look(
+            score=score,
+            kind=np.where(at_fault, kind, Kind.NONE).astype(np.int8),
+            expected=np.where(at_fault, centre, expected),
+            lower=np.where(at_fault, centre - half, expected - limit[View.RESIDUAL]),
+            upper=np.where(at_fault, centre + half, expected + limit[View.RESIDUAL]),
+            views=views,
+            noise=noise,
+            level=level,
+            floor=_floor(values, quantum),
+            known=known & ~settling,
+        )
+
+    def learn(
+        self,
+        rows: Rows,
+        values: Floats,
+        look: Look,
+        budget_per_week: float,
+        interval_s: Floats,
+        learns: Flags,
+    ) -> None:
+        """Take what was seen; only readings that `learns` marks say what is normal."""
+        self._noise[rows] = look.noise
+        self._level[rows] = look.level
+        count = self._count[rows]
+        rate = np.maximum(1.0 / _BASELINE_READINGS, 1.0 / (count + 1.0))
+        baseline = self._baseline[rows] + rate * (values - self._baseline[rows])
+        self._baseline[rows] = np.where(learns, baseline, self._baseline[rows])
+        self._count[rows] = count + 1.0
+        risk = budget_per_week / WEEK_S / len(View) * interval_s
+        self._tails.learn(rows, look.views, look.floor, risk, learns & look.known)
+
+    def _reference(
+        self,
+        rows: Rows,
+        values: Floats,
+        expected: Floats,
+        related: Floats,
+        limit: Floats,
+        worst: NDArray[np.intp],
+        relations: Relations,
+    ) -> tuple[Floats, Floats]:
+        """What the worst view expected, and how far from it is still normal; channel units."""
+        spread = relations.spread(rows)
+        at_level, at_relation = worst == View.LEVEL, worst == View.RELATION
+        centre = np.where(at_level, self._baseline[rows], expected)
+        centre = np.where(at_relation, values - related * spread, centre)
+        half = np.where(at_level, limit[View.LEVEL], limit[View.RESIDUAL])
+        return centre, np.where(at_relation, limit[View.RELATION] * spread, half)
+
+
+def _floor(values: Floats, quantum: Floats) -> Floats:
+    return np.where(quantum > 0.0, _QUANTA * quantum, _SHARE_OF_LEVEL * np.abs(values)) + _TINY

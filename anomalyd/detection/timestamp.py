@@ -1,0 +1,57 @@
+"""Times as payloads and files write them -> seconds since 1970, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# A number is taken for the unit that puts it nearest to our century: from here on it's ms, us, ns.
+_MILLIS, _MICROS, _NANOS = 1e11, 1e14, 1e17
+# Earlier than 1973: a device that counts from its own start, not from 1970.
+_EARLIEST, _LATEST = 1e8, 1e11
+
+
+def seconds(times: Sequence[float | str | None], arrivals: Floats) -> Floats:
+    """(B,) seconds; NaN where a time can't be read; the arrival where there is none (None)."""
+    if all(time is None for time in times):
+        return arrivals.copy()
+    numbers = np.array([_number(time) for time in times])
+    size = np.abs(numbers)
+    unit = np.select([size < _MILLIS, size < _MICROS, size < _NANOS], [1.0, 1e3, 1e6], 1e9)
+    numbers /= unit
+    numbers[~((numbers >= _EARLIEST) & (numbers < _LATEST))] = np.nan
+    absent = np.fromiter((time is None for time in times), np.bool_, len(times))
+    return np.where(absent, arrivals, numbers)
+
+
+def _number(time: float | str | None) -> float:
+    if isinstance(time, str):
+        return parse_text(time)
+    try:
+        return float(time) if time is not None else np.nan
+    except OverflowError:
+        return np.nan
+
+
+def parse_text(text: str) -> float:
+    """ISO 8601 (UTC where no zone is given) or a number as text; NaN where it is neither."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return _text_number(text)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, ValueError):
+        return np.nan
+
+
+def _text_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan

@@ -1,0 +1,68 @@
+"""The rolling windows: the last readings of every channel, and what was expected of them.
+
+The source of truth of a channel's recent past: alerts show it, and network state that can't be
+carried over is rebuilt from it. Owned by the pipeline thread: no locks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyd.detection.reading import Flags, Floats, Rows
+
+
+class Recent(NamedTuple):
+    """Readings of one channel, oldest first; each (n,)."""
+
+    times: Floats
+    values: Floats
+    expected: Floats
+
+
+class Windows:
+    """Rings of shape (capacity, length)."""
+
+    def __init__(self, capacity: int, length: int) -> None:
+        self.length = length
+        self._times = np.zeros((capacity, length))
+        self._values = np.zeros((capacity, length))
+        self._expected = np.zeros((capacity, length), dtype=np.float32)
+        self._count = np.zeros(capacity, dtype=np.int64)
+
+    def reset(self, rows: Rows) -> None:
+        """Forget the channels in `rows`."""
+        self._count[rows] = 0
+
+    def count(self, rows: Rows) -> NDArray[np.int64]:
+        """(B,) readings appended since the channel began, kept or not."""
+        return self._count[rows]
+
+    def last(self, rows: Rows) -> Floats:
+        """(B,) the newest value of each channel; 0 where there is none."""
+        return self._values[rows, (self._count[rows] - 1) % self.length]
+
+    def append(
+        self, rows: Rows, times: Floats, values: Floats, expected: Floats, replace: Flags
+    ) -> None:
+        """Add one reading to each channel in `rows` (unique); it takes the newest one's place
+        where `replace`."""
+        count = self._count[rows] + ~replace
+        slot = (count - 1) % self.length
+        self._times[rows, slot] = times
+        self._values[rows, slot] = values
+        self._expected[rows, slot] = expected
+        self._count[rows] = count
+
+    def recent(self, row: int, readings: int) -> Recent:
+        """The last `readings` of one channel, or as many as there are."""
+        count = int(self._count[row])
+        kept = min(count, readings, self.length)
+        slots = np.arange(count - kept, count) % self.length
+        return Recent(
+            self._times[row, slots],
+            self._values[row, slots],
+            self._expected[row, slots].astype(np.float64),
+        )

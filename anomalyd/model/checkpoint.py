@@ -1,0 +1,82 @@
+"""Model <-> bytes: safetensors with a format version, sizes and a checksum. Never pickle.
+
+safetensors checks shapes, not contents: a flipped byte loads silently. So the metadata carries a
+SHA-256 of the tensors, and a file that differs is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from anomalyd.errors import ModelError
+from anomalyd.model.next_step import NextStep, NextStepConfig
+
+FORMAT = "anomalyd-next-step-1"
+SHIPPED = "next_step.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network and how it was made."""
+
+    network: NextStep
+    card: Mapping[str, object]
+    sha256: str
+
+
+def dump(network: NextStep, card: Mapping[str, object]) -> bytes:
+    """The file's bytes; the same network and card give the same bytes."""
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(network.config.as_dict(), sort_keys=True),
+        "card": json.dumps(card, sort_keys=True),
+        "sha256": _digest(tensors),
+    }
+    return save(tensors, metadata)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a file that `dump` wrote. Raises ModelError naming the file and what is wrong."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise ModelError(f"{path}: format {found!r}, but this version reads {FORMAT!r}")
+    if metadata.get("sha256") != _digest(tensors):
+        raise ModelError(f"{path}: damaged, its tensors differ from their checksum")
+    try:
+        network = NextStep(NextStepConfig(**json.loads(metadata["config"])))
+        network.load_state_dict(tensors)
+        card = json.loads(metadata["card"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{path}: its tensors don't fit its config ({error})") from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise ModelError(f"{path}: holds numbers that are not finite")
+    return Checkpoint(network.eval(), card, metadata["sha256"])
+
+
+def shipped() -> Path:
+    """Where the pretrained predictor is installed."""
+    return Path(str(files("anomalyd.model") / "pretrained" / SHIPPED))
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""Alerts as operators see them: a transition of a channel's state becomes one JSON document.
+
+Built by the pipeline on its own thread, only when something changes; published by the service.
+Everything follows from the readings, so a replay writes the same documents with the same ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+SCHEMA = "anomalyd/alert/1"
+
+Transition = Literal["raised", "updated", "cleared"]
+Severity = Literal["warning", "critical"]
+
+
+class Contributor(msgspec.Struct, frozen=True):
+    """A channel's share of what is wrong with its asset."""
+
+    channel: str
+    share: float
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """A recent reading, and what was expected of it."""
+
+    t: str
+    value: float
+    expected: float | None
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One transition of one alert; times are ISO 8601, UTC. `id` is the same from raise to clear
+    and is never used again."""
+
+    schema: str = SCHEMA
+    id: str
+    transition: Transition
+    channel: str
+    labels: Mapping[str, str]
+    kind: str
+    severity: Severity
+    reason: str
+    score: float
+    value: float
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    unit: str
+    started_at: str
+    updated_at: str
+    cleared_at: str | None
+    contributors: Sequence[Contributor]
+    recent: Sequence[Sample]
+    model: str
+    instance: str
+    runbook_url: str
+
+
+def alert_id(instance: str, channel: str, started_s: float) -> str:
+    """A channel's readings have rising times, so no two of its alerts start at the same one."""
+    digest = hashlib.blake2b(f"{instance}/{channel}/{started_s!r}".encode(), digest_size=10)
+    return digest.hexdigest()
+
+
+def iso(time_s: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(time_s, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def number(figure: float) -> float | None:
+    """A figure for JSON: None where it is unknown."""
+    return figure if figure == figure else None
+
+
+def reason(kind: str, value: float, expected: float, lower: float, upper: float, unit: str) -> str:
+    """Why, in one sentence."""
+    unit = f" {unit}" if unit else ""
+    if kind == "stuck":
+        return f"{value:.6g}{unit} has not changed for far longer than this sensor ever stood still"
+    band = f"expected {expected:.6g}{unit}, normal from {lower:.6g} to {upper:.6g}"
+    if kind == "relation":
+        return f"{value:.6g}{unit} doesn't fit the other channels of its asset: {band}"
+    if lower <= value <= upper:
+        return f"{value:.6g}{unit} varies more than this channel does: {band}"
+    side = "above" if value > upper else "below"
+    return f"{value:.6g}{unit} is {abs(value - expected):.4g}{unit} {side} what was {band}"

@@ -1,0 +1,201 @@
+"""From messages to readings: topic -> row by one look-up, payload -> value, time -> seconds.
+
+Called by the pipeline's thread (live) and by replay (for names). A message that can't be read is
+counted by its reason, told once in a while, and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from anomalyd.adapters import codec
+from anomalyd.adapters.codec import Refused
+from anomalyd.adapters.topics import Match, TopicPattern
+from anomalyd.detection.channels import Channel
+from anomalyd.detection.reading import Floats, Readings, Rows
+from anomalyd.detection.timestamp import seconds
+from anomalyd.logs import Sparse
+from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.inbox import Message
+from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.settings import Stream
+
+log = logging.getLogger(__name__)
+
+_TELL_EVERY_S = 60.0
+# These can be in a payload's field name, but not in the topic of an alert.
+_UNFIT = str.maketrans("+#\0/", "____")
+
+
+@dataclass(slots=True)
+class _Route:
+    """What is known of one topic."""
+
+    stream: int
+    match: Match
+    codec: codec.Codec
+    rows: dict[str, int] = field(default_factory=dict)
+    """field of the payload -> row"""
+
+
+class Intake:
+    """Knows the streams, and which topic is which channel."""
+
+    def __init__(self, streams: Sequence[Stream], pipeline: Pipeline, max_skew_s: float) -> None:
+        self.patterns = [TopicPattern(stream.topic, stream.channel) for stream in streams]
+        self.rejected: Counter[str] = Counter()
+        self._streams = streams
+        self._codecs = [codec.for_stream(stream.value, stream.time) for stream in streams]
+        self._pipeline = pipeline
+        self._max_skew_s = max_skew_s
+        self._routes: dict[str, _Route] = {}
+        self._heard = np.zeros(pipeline.table.capacity)
+        self._sparse = Sparse(log, _TELL_EVERY_S)
+        self._full = False
+
+    def read(self, messages: Sequence[Message], clock_offset_s: float) -> tuple[Readings, Floats]:
+        """Readings, and (B,) the monotonic second at which each arrived.
+
+        `clock_offset_s`: what to add to a monotonic second to get seconds since 1970.
+        """
+        rows: list[int] = []
+        values: list[float] = []
+        times: list[float | str | None] = []
+        arrived: list[float] = []
+        for message in messages:
+            route = self._routes.get(message.topic)
+            try:
+                if message.retained:
+                    raise Refused("retained", "a retained message is a replay of an old value")
+                if route is None:
+                    route = self._find(message.topic)
+                decoded = route.codec.decode(message.payload)
+            except Refused as refused:
+                self._refuse(refused.reason, message, str(refused))
+                continue
+            for name, value in decoded.fields:
+                row = route.rows.get(name)
+                if row is None:
+                    row = self._open(message, route, name)
+                    if row is None:
+                        continue
+                rows.append(row)
+                values.append(value)
+                times.append(decoded.time)
+                arrived.append(message.arrived)
+        return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
+
+    def channel(self, name: str) -> Channel:
+        """The channel that a replayed file's column stands for.
+
+        The name may be a whole topic, or a topic without its stream's literal prefix; where no
+        stream matches, it is a channel with the defaults.
+        """
+        for index, pattern in enumerate(self.patterns):
+            for topic in (name, pattern.prefix + name):
+                match = pattern.match(topic)
+                if match is not None:
+                    return self._describe(index, match, "")
+        return Channel(name, {}, -1)
+
+    def silent(self, now_s: float, longest_s: float) -> list[int]:
+        """Rows of channels that have not spoken for `longest_s` monotonic seconds."""
+        rows = self._pipeline.table.rows()
+        return [int(row) for row in rows[now_s - self._heard[rows] > longest_s]]
+
+    def retire(self, row: int, now_s: float) -> list[Alert]:
+        """Forget a channel and every way to it; `now_s`: seconds since 1970."""
+        for topic, route in list(self._routes.items()):
+            if row in route.rows.values():
+                del self._routes[topic]
+        log.info("channel=%s retired", self._pipeline.table[row].name)
+        self._full = False
+        return self._pipeline.retire(row, now_s)
+
+    def flush(self, now_s: float) -> None:
+        """Tell of what was refused and not told yet."""
+        self._sparse.flush(now_s)
+
+    # --- one message ------------------------------------------------------------------------
+
+    def _find(self, topic: str) -> _Route:
+        for index, pattern in enumerate(self.patterns):
+            match = pattern.match(topic)
+            if match is not None:
+                return _Route(index, match, self._codecs[index])
+        raise Refused("topic", "no stream has this topic")
+
+    def _open(self, message: Message, route: _Route, name: str) -> int | None:
+        channel = self._describe(route.stream, route.match, name)
+        row = self._pipeline.table.find(channel.name)
+        if row is None:
+            row = self._pipeline.add(channel)
+        if row is None:
+            self._overflow(message)
+            return None
+        # Only a topic with a channel is remembered: a million others leave no trace.
+        route.rows[name] = row
+        self._routes[message.topic] = route
+        return row
+
+    def _describe(self, index: int, match: Match, name: str) -> Channel:
+        stream = self._streams[index]
+        labels: Mapping[str, str] = match.labels
+        channel = f"{match.channel}/{name.translate(_UNFIT)}" if name else match.channel
+        asset = None
+        if stream.group_by:
+            asset = f"{index}:" + "/".join(labels[label] for label in stream.group_by)
+        return Channel(channel, labels, index, stream.unit, asset)
+
+    def _overflow(self, message: Message) -> None:
+        self.rejected["capacity"] += 1
+        if not self._full:
+            self._full = True
+            capacity = self._pipeline.table.capacity
+            log.warning(
+                "topic=%.200r is one channel too many: channels.max is %d; further ones are "
+                "counted as rejected for capacity", message.topic, capacity
+            )  # fmt: skip
+
+    def _refuse(self, reason: str, message: Message, detail: str) -> None:
+        self.rejected[reason] += 1
+        self._sparse.warning(
+            reason, message.arrived, "topic=%.200r rejected reason=%s: %s", message.topic, reason,
+            detail[:200],
+        )  # fmt: skip
+
+    # --- the batch --------------------------------------------------------------------------
+
+    def _readings(
+        self,
+        rows: list[int],
+        values: list[float],
+        times: list[float | str | None],
+        arrived: Floats,
+        clock_offset_s: float,
+    ) -> tuple[Readings, Floats]:
+        at: Rows = np.array(rows, dtype=np.intp)
+        readings = Readings(at, seconds(times, arrived + clock_offset_s), np.array(values))
+        self._heard[at] = arrived
+        unread = np.isnan(readings.times)
+        with np.errstate(invalid="ignore"):
+            future = readings.times > arrived + clock_offset_s + self._max_skew_s
+        for reason, wrong in (("time", unread), ("future", future)):
+            if wrong.any():
+                self._refuse_times(reason, readings, wrong.nonzero()[0], arrived)
+        fit = ~(unread | future)
+        return (readings, arrived) if fit.all() else (readings.take(fit), arrived[fit])
+
+    def _refuse_times(self, reason: str, readings: Readings, wrong: Rows, arrived: Floats) -> None:
+        self.rejected[reason] += wrong.size
+        first = int(wrong[0])
+        name = self._pipeline.table[int(readings.rows[first])].name
+        what = "its time can't be read" if reason == "time" else "its time is in the future"
+        self._sparse.warning(
+            reason, float(arrived[first]), "channel=%s rejected reason=%s: %s", name, reason, what
+        )

@@ -1,0 +1,114 @@
+"""`anomalyd train`: synthetic signals or recorded data in, one model file out.
+
+Runs on the caller's thread. The last part of the data is held out; the file's card says how the
+model did on it, and how it was made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from anomalyd import __version__
+from anomalyd.adapters.recording import Recording
+from anomalyd.detection.reading import Floats
+from anomalyd.errors import DataError
+from anomalyd.model import checkpoint, training
+from anomalyd.model.next_step import NextStep
+from anomalyd.model.synthetic import corpus
+from anomalyd.model.training import Report, TrainingPlan
+
+Progress = Callable[[int, float], None]
+
+SYNTHETIC_SERIES, SYNTHETIC_LENGTH = 2500, 2048
+_VALIDATION_SERIES, _VALIDATION_SEED = 512, 1_000_003
+_SHORTEST, _LONGEST = 256, 2048
+_HELD_OUT = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model and how it did on what was held out."""
+
+    network: NextStep
+    report: Report
+    card: dict[str, object]
+
+
+def on_synthetic(seed: int, plan: TrainingPlan, series: int, progress: Progress) -> Trained:
+    """Train from nothing on the corpus of this seed; validate on one of another seed."""
+    drawn = corpus(seed, series, SYNTHETIC_LENGTH + 1)
+    network = training.train(training.prepare(drawn.values), seed, plan, progress=progress)
+    report = validate_synthetic(network)
+    data: dict[str, object] = {
+        "synthetic": {"seed": seed, "series": series, "readings": SYNTHETIC_LENGTH}
+    }
+    return Trained(network, report, _card(seed, plan, data, report))
+
+
+def validate_synthetic(network: NextStep) -> Report:
+    """Losses on the validation corpus, which no training corpus shares a signal with."""
+    held = corpus(_VALIDATION_SEED, _VALIDATION_SERIES, SYNTHETIC_LENGTH + 1)
+    return training.evaluate(network, held.values, held.period)
+
+
+def on_recordings(
+    paths: Sequence[Path], start: NextStep, seed: int, plan: TrainingPlan, progress: Progress
+) -> Trained:
+    """Fine-tune `start` on recorded channels. Raises DataError."""
+    learnt, held = _pieces(paths)
+    network = training.train(training.prepare(learnt), seed, plan, start, progress=progress)
+    report = training.evaluate(network, held, np.zeros(held.shape[0]))
+    data: dict[str, object] = {"recordings": [path.name for path in paths], "pieces": len(learnt)}
+    return Trained(network, report, _card(seed, plan, data, report))
+
+
+def write(trained: Trained, out: Path) -> None:
+    """Write the model file whole or not at all. Raises DataError."""
+    part = out.with_name(out.name + ".part")
+    try:
+        part.write_bytes(checkpoint.dump(trained.network, trained.card))
+        part.replace(out)
+    except OSError as error:
+        raise DataError(f"{out}: {error.strerror}") from error
+
+
+def _card(
+    seed: int, plan: TrainingPlan, data: dict[str, object], report: Report
+) -> dict[str, object]:
+    return {
+        "data": data,
+        "seed": seed,
+        "plan": plan.as_dict(),
+        "validation": report.as_dict(),
+        "anomalyd": __version__,
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def _pieces(paths: Sequence[Path]) -> tuple[Floats, Floats]:
+    """Equally long pieces of all channels: (n, T + 1) to learn from and (m, T + 1) held out."""
+    channels: dict[str, list[float]] = defaultdict(list)
+    for path in paths:
+        for row in Recording(path).rows():
+            for channel, value in row.readings:
+                if np.isfinite(value):
+                    channels[channel].append(value)
+    long = [np.array(values) for values in channels.values() if len(values) > 2 * _SHORTEST]
+    if not long:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: no channel has more than {2 * _SHORTEST} readings"
+        )
+    length = int(np.clip(min(map(len, long)) * _HELD_OUT, _SHORTEST, _LONGEST))
+    learnt, held = [], []
+    for values in long:
+        pieces = [values[at : at + length] for at in range(0, len(values) - length + 1, length)]
+        kept_back = max(1, round(_HELD_OUT * len(pieces)))
+        learnt += pieces[:-kept_back]
+        held += pieces[-kept_back:]
+    return np.stack(learnt), np.stack(held)

@@ -1,0 +1,103 @@
+"""The pipeline's thread: takes what has arrived, scores it in one step, hands on what came of it.
+
+Adaptive batches: under light load a batch is one reading and waits for nothing but `linger_s`;
+under heavy load it is all that arrived during the last one. The thread ends when the inbox is
+closed and empty; an exception ends it at once, and the service with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyd.runtime.inbox import Inbox
+from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.pipeline import Outcome, Pipeline
+
+log = logging.getLogger(__name__)
+
+LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LARGEST_BATCH = 20_000
+_IDLE_S = 0.5
+_HOUSEKEEPING_S = 5.0
+
+
+class Worker:
+    """Owner of the thread `pipeline`."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        intake: Intake,
+        pipeline: Pipeline,
+        publish: Callable[[Outcome], None],
+        linger_s: float,
+        retire_after_s: float,
+    ) -> None:
+        self.progress_at = time.monotonic()
+        """monotonic seconds of the last pass: the watchdog's evidence"""
+        self.batches = 0
+        self.latency_sum_s = 0.0
+        self.latency_counts: NDArray[np.int64] = np.zeros(len(LATENCY_BOUNDS_S) + 1, dtype=np.int64)
+        self._inbox = inbox
+        self._intake = intake
+        self._pipeline = pipeline
+        self._publish = publish
+        self._linger_s = linger_s
+        self._retire_after_s = retire_after_s
+        self._kept_house_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end, after the inbox was closed; False where it took too long."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not (self._inbox.closed and not len(self._inbox)):
+                self._inbox.wait(_IDLE_S)
+                if len(self._inbox) and not self._inbox.closed:
+                    time.sleep(self._linger_s)
+                self._pass()
+        except Exception:
+            # Whatever it was, half-changed columns must not go on: the service ends the process.
+            log.exception("the pipeline thread died")
+
+    def _pass(self) -> None:
+        messages = self._inbox.take(_LARGEST_BATCH)
+        if messages:
+            offset = time.time() - time.monotonic()
+            readings, arrived = self._intake.read(messages, offset)
+            self._publish(self._pipeline.step(readings))
+            self._measure(arrived)
+        self.progress_at = time.monotonic()
+        if self.progress_at - self._kept_house_at > _HOUSEKEEPING_S:
+            self._keep_house()
+
+    def _measure(self, arrived: NDArray[np.float64]) -> None:
+        latency = time.monotonic() - arrived
+        bins = np.searchsorted(LATENCY_BOUNDS_S, latency)
+        self.latency_counts += np.bincount(bins, minlength=self.latency_counts.size)
+        self.latency_sum_s += float(latency.sum())
+        self.batches += 1
+
+    def _keep_house(self) -> None:
+        self._kept_house_at = self.progress_at
+        self._intake.flush(self.progress_at)
+        silent = self._intake.silent(self.progress_at, self._retire_after_s)
+        cleared = [alert for row in silent for alert in self._intake.retire(row, time.time())]
+        if cleared:
+            self._publish(Outcome.of(cleared))

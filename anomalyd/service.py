@@ -1,0 +1,224 @@
+"""The daemon: builds every part, starts them from the sink, watches them, stops from the source.
+
+| thread   | may touch                                   | ends when                            |
+|----------|---------------------------------------------|--------------------------------------|
+| main     | signals, liveness, the watchdog             | a signal, or any thread below is dead |
+| mqtt     | the inbox and its own counters              | disconnected and stopped             |
+| pipeline | all columns, alone                          | the inbox is closed and empty        |
+| http     | read-only snapshots                         | stopped                              |
+
+A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
+service with it (exit status 1), and systemd starts it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from anomalyd import __version__
+from anomalyd.adapters.http import HttpServer
+from anomalyd.adapters.metrics import Collector, Snapshot
+from anomalyd.adapters.mqtt import MqttClient
+from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
+from anomalyd.errors import ConfigError, ServiceFailed
+from anomalyd.runtime import registry
+from anomalyd.runtime.announce import Announcer
+from anomalyd.runtime.inbox import Inbox, Message
+from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
+from anomalyd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.5
+_STATUS_EVERY_S = 10.0
+_STUCK_S = 30.0
+_DRAIN_S = 10.0
+
+
+class Service:
+    """One daemon. `run()` returns after a signal, or raises ServiceFailed."""
+
+    def __init__(self, settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
+        """`folder`: where relative model paths start. Raises ConfigError, ModelError."""
+        if not settings.streams:
+            raise ConfigError(
+                "no [[streams]]: name at least one topic to listen to, for example "
+                'topic = "plant/{line}/{machine}/{sensor}"'
+            )
+        served = registry.load(settings.streams, folder, settings.channels.max)
+        self._settings = settings
+        self._models = served.models
+        self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
+        self._watchdog_s = watchdog_interval_s(environ)
+        self._inbox = Inbox(settings.ingest.inbox_messages)
+        self._pipeline = Pipeline(
+            settings.instance,
+            settings.channels,
+            settings.alerts,
+            settings.streams,
+            served.predictors,
+        )
+        self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
+        self._mqtt = self._build_mqtt(settings)
+        root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
+        self._announcer = Announcer(
+            root, self._mqtt.publish, self._pipeline.table, settings.alerts.publish_scores
+        )
+        self._worker = Worker(
+            self._inbox,
+            self._intake,
+            self._pipeline,
+            self._announcer.tell,
+            settings.ingest.linger_s,
+            settings.channels.retire_after_s,
+        )
+        self._http = HttpServer(
+            settings.http.host,
+            settings.http.port,
+            Collector(self._snapshot).render,
+            self._healthy,
+            self._ready,
+        )
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Called on the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        with ExitStack() as stack:
+            # Sink first, source last; left in the other order: what has arrived is still scored,
+            # and what came of it is still published.
+            self._http.start()
+            stack.callback(self._http.stop)
+            self._worker.start()
+            self._mqtt.start()
+            stack.callback(self._mqtt.stop)
+            stack.callback(self._drain)
+            log.info(
+                "started version=%s instance=%s http=%s:%d streams=%d",
+                __version__,
+                self._settings.instance,
+                self._settings.http.host,
+                self._http.port,
+                len(self._settings.streams),
+            )
+            self._notifier.ready()
+            self._watch()
+            self._notifier.stopping()
+        log.info("stopped readings_scored=%d", self._pipeline.readings_scored)
+
+    def _build_mqtt(self, settings: Settings) -> MqttClient:
+        state = {"instance": settings.instance, "version": __version__}
+        password = settings.password.get_secret_value() if settings.password else None
+        since = datetime.now(UTC).isoformat(timespec="milliseconds")
+        birth = msgspec.json.encode({"state": "online", **state, "since": since})
+        return MqttClient(
+            settings.mqtt,
+            settings.instance,
+            password,
+            [pattern.subscription for pattern in self._intake.patterns],
+            birth=lambda: birth,
+            will=msgspec.json.encode({"state": "offline", **state}),
+            on_message=self._on_message,
+        )
+
+    # --- on other threads -------------------------------------------------------------------
+
+    def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        self._inbox.put(Message(topic, payload, time.monotonic(), retained))
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _healthy(self) -> tuple[bool, str]:
+        still_s = time.monotonic() - self._worker.progress_at
+        if still_s > _STUCK_S:
+            return False, f"the pipeline has made no progress for {still_s:.0f} s"
+        return True, "ok"
+
+    def _ready(self) -> tuple[bool, Mapping[str, object]]:
+        degraded = []
+        if not self._mqtt.connected:
+            degraded.append("mqtt: not connected to the broker")
+        if not self._healthy()[0]:
+            degraded.append("pipeline: no progress")
+        if len(self._inbox) > self._inbox.capacity // 2:
+            degraded.append("inbox: more than half full, readings arrive faster than are scored")
+        return not degraded, {"ready": not degraded, "degraded": degraded}
+
+    def _snapshot(self) -> Snapshot:
+        """Read-only, on the http thread: counters may be one batch apart from each other."""
+        pipeline, channels = self._pipeline, self._pipeline.table.listing()
+        rejected = Counter(inbox=self._inbox.dropped)
+        for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
+            rejected.update(dict(counted))
+        return Snapshot(
+            version=__version__,
+            messages_received=self._inbox.received,
+            readings_scored=pipeline.readings_scored,
+            batches=self._worker.batches,
+            rejected=rejected,
+            channels=pipeline.count_states([row for row, _ in channels]),
+            latency_bounds_s=LATENCY_BOUNDS_S,
+            latency_counts=self._worker.latency_counts.tolist(),
+            latency_sum_s=self._worker.latency_sum_s,
+            alerts=dict(pipeline.transitions),
+            alerts_active=pipeline.count_active(),
+            alarm_budget_per_week=pipeline.plant_budget_per_week,
+            alarm_rate_per_week=pipeline.alarm_rate_per_week,
+            models=self._models,
+            mqtt_connected=self._mqtt.connected,
+            mqtt_connects=self._mqtt.connects,
+            inbox_messages=len(self._inbox),
+            inbox_capacity=self._inbox.capacity,
+            channel_names=[channel.name for _, channel in channels],
+            channel_labels=[channel.labels for _, channel in channels],
+            scores=pipeline.scores([row for row, _ in channels]),
+        )
+
+    # --- on the main thread -----------------------------------------------------------------
+
+    def _watch(self) -> None:
+        told_at = -_STATUS_EVERY_S
+        look_s = min(_LOOK_EVERY_S, self._watchdog_s or _LOOK_EVERY_S)
+        while not self._stop.wait(look_s):
+            for part, alive in (
+                ("pipeline", self._worker.alive),
+                ("mqtt", self._mqtt.alive),
+                ("http", self._http.alive),
+            ):
+                if not alive:
+                    raise ServiceFailed(f"the {part} thread is dead; see the log above")
+            now = time.monotonic()
+            if self._watchdog_s is not None and now - self._worker.progress_at < self._watchdog_s:
+                self._notifier.watchdog()
+            if now - told_at >= _STATUS_EVERY_S:
+                told_at = now
+                self._notifier.status(self._status())
+
+    def _status(self) -> str:
+        connected = "connected" if self._mqtt.connected else "waiting for the broker"
+        states = self._pipeline.count_states([row for row, _ in self._pipeline.table.listing()])
+        return (
+            f"{connected}, {len(self._pipeline.table)} channels, {states['warming']} warming, "
+            f"{states['firing']} firing, {self._pipeline.readings_scored} readings scored"
+        )
+
+    def _drain(self) -> None:
+        """Score what has arrived; after this nothing more is taken."""
+        self._inbox.close()
+        if not self._worker.join(_DRAIN_S):
+            log.error("the pipeline did not finish within %g s", _DRAIN_S)

@@ -1,0 +1,318 @@
+"""Every key, its default and its meaning, once.
+
+The tree is read from a TOML file, then from the environment (`ANOMALYD_MQTT__HOST`), then from
+secrets (`$CREDENTIALS_DIRECTORY`, `mqtt.password_file`); a later source wins. `cli.py` loads it
+once; every part receives its own section, never the tree. A key that does not exist is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from anomalyd.errors import ConfigError
+
+ENV_PREFIX = "ANOMALYD_"
+PASSWORD_CREDENTIAL = "mqtt_password"  # noqa: S105 - the credential's name, not its content
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mqtt(Section):
+    """The broker that readings come from and alerts go to."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="broker's host name or address")
+    port: int = Field(1883, ge=1, le=65535, description="broker's port")
+    username: str = Field("", description="user name; empty = none")
+    password_file: Path | None = Field(
+        None, description="file with the password; or the systemd credential mqtt_password"
+    )
+    client_id: str = Field("", description="empty = anomalyd-<instance>")
+    keepalive_s: int = Field(30, ge=2, le=3600, description="ping the broker this often")
+    qos: Literal[0, 1, 2] = Field(1, description="highest QoS to receive readings with")
+    topic_prefix: str = Field(
+        "anomalyd", pattern=r"^[^+#\s]+$", description="first level of every topic written"
+    )
+    reconnect_min_s: float = Field(1.0, gt=0, description="first pause before connecting again")
+    reconnect_max_s: float = Field(30.0, gt=0, description="longest pause before connecting again")
+
+
+class Stream(Section):
+    """A family of topics and how to read their payloads."""
+
+    topic: str = Field(
+        min_length=1,
+        description="topic with named wildcards: {line} is one level, {path*} the rest; "
+        "each becomes a label",
+    )
+    value: str = Field(
+        "value",
+        description='JSON field or dotted path; "" = a bare number; "*" = every numeric field '
+        "is a channel",
+    )
+    time: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON field with the reading's time (s, ms, us, ns since 1970, or ISO 8601); "
+        "absent = arrival time",
+    )
+    interval_s: float | None = Field(
+        None,
+        gt=0,
+        description="fixed grid: the last value in a bin is held; absent = every reading is a step",
+    )
+    group_by: tuple[str, ...] = Field(
+        (), description="labels that make an asset: its channels are scored against each other too"
+    )
+    model: Path | None = Field(
+        None, description="predictor for these channels; absent = the shipped one"
+    )
+    channel: str | None = Field(
+        None, min_length=1, description="channel's name; absent = topic from its first wildcard on"
+    )
+    unit: str = Field("", description="unit of the values, for the alerts")
+
+
+class Channels(Section):
+    """How many channels there may be, and what is kept of each."""
+
+    max: int = Field(50_000, ge=1, le=1_000_000, description="further channels are refused")
+    window: int = Field(128, ge=16, le=4096, description="readings kept of each channel")
+    warmup_readings: int = Field(
+        120, ge=8, description="a new channel is `warming` for so many readings: no alerts"
+    )
+    retire_after_s: float = Field(
+        7 * 86400.0, gt=0, description="a channel silent for so long is forgotten"
+    )
+    max_skew_s: float = Field(
+        60.0, ge=0, description="readings further in the future than this are rejected"
+    )
+    gap_intervals: float = Field(
+        10.0, gt=1, description="silence of so many usual intervals is a gap: no score across it"
+    )
+
+
+class Ingest(Section):
+    """The inbox between the broker and the pipeline."""
+
+    inbox_messages: int = Field(
+        200_000, ge=1, description="messages held at most; the newest are dropped and counted"
+    )
+    linger_s: float = Field(
+        0.02, ge=0, le=0.5, description="gather messages for so long before scoring them together"
+    )
+
+
+class Alerts(Section):
+    """What makes an alert, and what ends it."""
+
+    budget_per_week: float = Field(
+        1.0, gt=0, description="false alarms one channel may raise a week"
+    )
+    plant_budget_per_day: float = Field(
+        24.0, gt=0, description="... and all channels together a day; the stricter of the two holds"
+    )
+    pending_readings: int = Field(
+        1, ge=1, description="readings in a row at a score of 1 or more before an alert is raised"
+    )
+    clear_below: float = Field(
+        0.8, gt=0, le=1, description="hysteresis: an alert ends when the score stays below this"
+    )
+    clear_readings: int = Field(20, ge=1, description="... for so many readings in a row")
+    critical_score: float = Field(2.0, ge=1, description="severity is critical from this score on")
+    update_every_s: float = Field(60.0, gt=0, description="a firing alert is updated this often")
+    accept_after_s: float = Field(
+        3600.0,
+        gt=0,
+        description="readings under alert are not learnt from, but after so long they are",
+    )
+    publish_scores: bool = Field(False, description="publish every verdict on .../score/<channel>")
+    runbook_url: str = Field("", description="put into every alert")
+
+
+class Http(Section):
+    """Metrics and health, on one port."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(9464, ge=0, le=65535, description="port; 0 = any free one")
+
+
+class State(Section):
+    """What is kept on disk."""
+
+    directory: Path = Field(Path("/var/lib/anomalyd"), description="models and state of the plant")
+
+
+class Log(Section):
+    """How the daemon tells what it does."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe")
+    format: Literal["auto", "plain", "json"] = Field(
+        "auto", description="auto = plain, with priorities where journald reads them"
+    )
+
+
+class _Secrets(PydanticBaseSettingsSource):
+    """The MQTT password from the systemd credential directory."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            return {}
+        credential = Path(directory) / PASSWORD_CREDENTIAL
+        return {"password": credential.read_text().strip()} if credential.is_file() else {}
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+    )
+
+    instance: str = Field(
+        "main", pattern=r"^[A-Za-z0-9_.-]+$", description="name of this daemon in topics and alerts"
+    )
+    mqtt: Mqtt = Mqtt()
+    streams: tuple[Stream, ...] = ()
+    channels: Channels = Channels()
+    ingest: Ingest = Ingest()
+    alerts: Alerts = Alerts()
+    http: Http = Http()
+    state: State = State()
+    log: Log = Log()
+    password: SecretStr | None = Field(None, exclude=True, repr=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Secrets(settings_cls), env_settings
+
+    @model_validator(mode="after")
+    def _backoff_is_a_range(self) -> Self:
+        if self.mqtt.reconnect_max_s < self.mqtt.reconnect_min_s:
+            raise ValueError("mqtt.reconnect_max_s must not be less than mqtt.reconnect_min_s")
+        return self
+
+
+def load(path: Path | None, **flags: Any) -> Settings:
+    """Read `path` (or only defaults and environment), with `flags` on top.
+
+    Raises ConfigError with one line naming the key.
+    """
+    source = _from_file(path) if path else Settings
+    try:
+        settings = source(**flags)
+    except ValidationError as error:
+        raise ConfigError(f"{path or 'environment'}: {'; '.join(_explain(error))}") from error
+    if settings.mqtt.password_file and not settings.password:
+        secret = _read_password(settings.mqtt.password_file)
+        settings = settings.model_copy(update={"password": secret})
+    return settings
+
+
+def unknown_environment(environ: Mapping[str, str]) -> Iterator[str]:
+    """One line for each `ANOMALYD_*` name that no setting reads (they are silently ignored)."""
+    known = {name for name, _, _ in flatten(Settings())}
+    names = {ENV_PREFIX + name.upper().replace(".", "__") for name in known}
+    names |= {ENV_PREFIX + section.upper() for section in Settings.model_fields}
+    for name in sorted(environ):
+        if not name.startswith(ENV_PREFIX) or name.upper() in names:
+            continue
+        nearest = difflib.get_close_matches(name, names, 1)
+        yield f"{name} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(dotted key, value, meaning) of every setting, in the order of the file."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if field.exclude:
+            continue
+        if isinstance(value, BaseModel):
+            yield from flatten(value, f"{prefix}{name}.")
+        elif name == "streams":
+            for index, stream in enumerate(value):
+                yield from flatten(stream, f"streams.{index}.")
+        else:
+            yield prefix + name, value, field.description or ""
+
+
+def _from_file(path: Path) -> type[Settings]:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            environment = EnvSettingsSource(settings_cls)
+            toml = TomlConfigSettingsSource(settings_cls, path)
+            return init_settings, _Secrets(settings_cls), environment, toml
+
+    return FromFile
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        if problem["type"] == "extra_forbidden":
+            yield f"{key} is not a setting{_nearest(str(problem['loc'][-1]))}"
+        elif problem["type"] == "missing":
+            yield f"{key} is missing"
+        else:
+            yield f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _nearest(key: str) -> str:
+    known = {name.rsplit(".", 1)[-1] for name, _, _ in flatten(Settings())}
+    known |= set(Settings.model_fields) | set(Stream.model_fields)
+    nearest = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def _read_password(path: Path) -> SecretStr:
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mqtt.password_file = {path}: {error}") from error

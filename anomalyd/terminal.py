@@ -1,0 +1,98 @@
+"""What `replay` and `train` show on a terminal: progress while they work, and a closing line.
+
+Called by `cli.py` on the main thread. The work itself is in `runtime/`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from anomalyd.adapters.recording import Recording
+from anomalyd.model import checkpoint
+from anomalyd.model.training import TrainingPlan
+from anomalyd.runtime import replay as replaying
+from anomalyd.runtime import train as training
+from anomalyd.runtime.replay import Block
+from anomalyd.runtime.report import Report
+from anomalyd.settings import Settings
+
+
+def replay(settings: Settings, folder: Path, source: Path, out: Path, report: Path | None) -> int:
+    """Replay `source`; the closing line says what was found."""
+    console = Console(stderr=True)
+    raised: Counter[str] = Counter()
+    readings = 0
+    page = Report(source.name) if report else None
+
+    with _progress(console, "replaying", Recording(source).size) as (progress, task):
+
+        def each(block: Block) -> None:
+            nonlocal readings
+            readings += len(block.channels)
+            raised.update(alert.kind for alert in block.alerts if alert.transition == "raised")
+            if page:
+                page.add(block)
+            progress.update(task, completed=block.done)
+
+        replaying.replay(settings, folder, source, out, each)
+    if page and report:
+        page.write(report)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(raised.items()))
+    console.print(f"{readings} readings, alerts raised: {kinds or 'none'}; verdicts in {out}")
+    return 0
+
+
+def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int | None) -> int:
+    """Train on `data`, or on synthetic signals where there is none; the closing lines say how the
+    model did on what was held out."""
+    console = Console(stderr=True)
+    default = TrainingPlan() if not data else TrainingPlan(steps=1000, learning_rate=1e-3)
+    plan = TrainingPlan(steps=steps or default.steps, learning_rate=default.learning_rate)
+    with _progress(console, "training", plan.steps) as (progress, task):
+
+        def step(done: int, loss: float) -> None:
+            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
+
+        if data:
+            start = checkpoint.load(checkpoint.shipped()).network
+            trained = training.on_recordings(data, start, seed, plan, step)
+        else:
+            drawn = series or training.SYNTHETIC_SERIES
+            trained = training.on_synthetic(seed, plan, drawn, step)
+    training.write(trained, out)
+    report = trained.report
+    console.print(
+        f"held out: {report.readings} readings; mean absolute error {report.mae:.3f} of "
+        f"persistence's (best single expert {report.mae_best_expert:.3f}, seasonal-naive "
+        f"{report.mae_seasonal_naive:.3f}); log-loss {report.nll:.3f} "
+        f"(persistence {report.nll_persistence:.3f})"
+    )
+    console.print(f"model in {out}")
+    return 0
+
+
+@contextmanager
+def _progress(console: Console, what: str, total: float) -> Iterator[tuple[Progress, TaskID]]:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar as progress:
+        yield progress, progress.add_task(what, total=total)

@@ -1,0 +1,162 @@
+"""Metrics and health are answered on one port, whatever a client does or fails to do."""
+
+import http.client
+import json
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from anomalyd.adapters.http import MAX_CONNECTIONS, HttpServer
+from anomalyd.errors import ServiceFailed
+
+Start = Callable[..., HttpServer]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`start(...)`: a running server on a free port; a part not given is a good one."""
+    with ExitStack() as servers:
+
+        def run(
+            render_metrics: Callable[[], bytes] = lambda: b"up 1\n",
+            healthy: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
+            ready: Callable[[], tuple[bool, Mapping[str, object]]] = lambda: (True, {}),
+            port: int = 0,
+        ) -> HttpServer:
+            server = HttpServer("127.0.0.1", port, render_metrics, healthy, ready)
+            server.start()
+            servers.callback(server.stop)
+            return server
+
+        yield run
+
+
+def _get(server: HttpServer, path: str) -> tuple[int, str, bytes]:
+    """(status, content type, body), redirections not followed."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Content-Type"], answer.read()
+    finally:
+        connection.close()
+
+
+def test_metrics_are_answered_as_rendered(start: Start) -> None:
+    expected = 200, "text/plain; version=0.0.4; charset=utf-8", b"up 1\n"
+    assert expected == _get(start(), "/metrics")
+
+
+def test_healthy_says_why_not(start: Start) -> None:
+    good = start(healthy=lambda: (True, "ok"))
+    bad = start(healthy=lambda: (False, "pipeline has made no progress for 31 s"))
+    assert (200, b"ok\n") == _get(good, "/-/healthy")[::2]
+    assert (503, b"pipeline has made no progress for 31 s\n") == _get(bad, "/-/healthy")[::2]
+
+
+@pytest.mark.parametrize(("good", "status"), [(True, 200), (False, 503)])
+def test_ready_lists_its_conditions_as_json(start: Start, good: bool, status: int) -> None:
+    server = start(ready=lambda: (good, {"mqtt": "disconnected"}))
+    answer = _get(server, "/-/ready")
+    assert (status, "application/json") == answer[:2]
+    assert {"mqtt": "disconnected"} == json.loads(answer[2])
+
+
+def test_the_first_page_leads_to_the_others(start: Start) -> None:
+    status, kind, page = _get(start(), "/")
+    assert (200, "text/html; charset=utf-8") == (status, kind)
+    for path in (b"/metrics", b"/-/healthy", b"/-/ready"):
+        assert b'href="' + path + b'"' in page
+
+
+def test_an_unknown_path_is_not_found(start: Start) -> None:
+    assert 404 == _get(start(), "/nothing")[0]
+
+
+def test_a_port_that_is_taken_is_one_line_naming_it(start: Start) -> None:
+    port = start().port
+    with pytest.raises(ServiceFailed, match=f"127.0.0.1:{port}: Address already in use$"):
+        start(port=port)
+
+
+def test_a_host_that_does_not_exist_is_one_line_naming_it() -> None:
+    server = HttpServer("203.0.113.1", 1, lambda: b"", lambda: (True, ""), lambda: (True, {}))
+    with pytest.raises(ServiceFailed, match=r"can't listen on 203\.0\.113\.1:1: "):
+        server.start()
+    assert not server.alive
+
+
+def test_clients_that_never_finish_a_request_do_not_hold_up_others(start: Start) -> None:
+    server = start()
+    with ExitStack() as slow:
+        for _ in range(50):
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            slow.enter_context(client).sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+        assert 200 == _get(server, "/metrics")[0]
+
+
+def test_connections_are_bounded(start: Start) -> None:
+    server = start()
+    with ExitStack() as idle:
+        for _ in range(MAX_CONNECTIONS):
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+        assert 503 == _get(server, "/-/healthy")[0]
+
+
+def test_stop_cuts_a_client_that_does_not_read(start: Start) -> None:
+    server = start(render_metrics=lambda: b"x" * 50_000_000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        client.recv(1)
+        server.stop()
+        assert not server.alive
+
+
+def test_a_callback_that_fails_is_an_answer_of_500_and_the_server_lives(start: Start) -> None:
+    def broken() -> bytes:
+        raise RuntimeError("no snapshot")
+
+    server = start(render_metrics=broken)
+    assert 500 == _get(server, "/metrics")[0]
+    assert 200 == _get(server, "/-/healthy")[0]
+
+
+def test_a_crash_of_the_thread_is_seen(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start()
+
+    async def crash(counter: int) -> bool:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(server._server, "on_tick", crash)
+    assert server._thread
+    server._thread.join(5)
+    assert not server.alive
+    assert ["the http thread died"] == [line.message for line in caplog.records]
+
+
+def test_the_thread_has_its_name_and_leaves_signals_and_logging_alone(start: Start) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    server = start()
+    _get(server, "/metrics")
+    assert "http" in {thread.name for thread in threading.enumerate()}
+    assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    assert [] == logging.getLogger("uvicorn").handlers
+
+
+def test_stop_ends_the_thread_and_frees_the_port(start: Start) -> None:
+    first = start()
+    _get(first, "/metrics")
+    first.stop()
+    assert not first.alive
+    assert 200 == _get(start(port=first.port), "/metrics")[0]
+
+
+def test_stop_without_start_does_nothing() -> None:
+    HttpServer("127.0.0.1", 0, lambda: b"", lambda: (True, ""), lambda: (True, {})).stop()

@@ -1,0 +1,88 @@
+"""Writes the sample configuration from the settings: `python -m tests.sample_config`.
+
+Every key is in it with its meaning and default, commented out, so that a default which changes in
+a later version reaches those who never set it. `# ` begins a sentence, `#` without a blank a key.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from anomalyd.settings import Settings, Stream
+
+SAMPLE = Path(__file__).parent.parent / "deploy" / "anomalyd.toml"
+
+HEAD = """\
+# anomalyd's configuration: every key with its default. Take the # away from a key to set it.
+# The environment goes before this file: ANOMALYD_MQTT__HOST=broker sets host in [mqtt].
+# `anomalyd check --config FILE` tells what holds, and what is misspelt.
+"""
+
+# Keys that are not set by default, and an example of each.
+EXAMPLES: dict[str, Any] = {"mqtt.password_file": "/etc/anomalyd/mqtt_password"}
+
+STREAM: dict[str, Any] = {
+    "topic": "plant/{line}/{machine}/{sensor}",
+    "value": "value",
+    "time": "ts",
+    "interval_s": 1.0,
+    "group_by": ["line", "machine"],
+    "model": "pump.safetensors",
+    "channel": "{machine}.{sensor}",
+    "unit": "bar",
+}
+
+
+def sample() -> str:
+    """The text of deploy/anomalyd.toml."""
+    return "\n".join([HEAD, *_keys(Settings(), "")]) + "\n"
+
+
+def _keys(section: BaseModel, prefix: str) -> Iterator[str]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name == "streams":
+            yield from _stream()
+        elif isinstance(value, BaseModel):
+            yield f"\n# {type(value).__doc__}\n[{name}]"
+            yield from _keys(value, f"{name}.")
+        elif not field.exclude:
+            yield _key(name, field, EXAMPLES.get(prefix + name, value))
+
+
+def _stream() -> Iterator[str]:
+    yield f"\n# {Stream.__doc__}\n# As many as you have; without one nothing is received."
+    yield "#[[streams]]"
+    for name, field in Stream.model_fields.items():
+        yield _key(name, field, STREAM[name])
+
+
+def _key(name: str, field: FieldInfo, value: Any) -> str:
+    notes = [note for note in (_allowed(field), _default(field, value)) if note]
+    meaning = f"{field.description} ({'; '.join(notes)})" if notes else field.description
+    return f"# {meaning}\n#{name} = {_toml(value)}"
+
+
+def _allowed(field: FieldInfo) -> str:
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return "one of " + ", ".join(str(choice) for choice in choices) if choices else ""
+
+
+def _default(field: FieldInfo, value: Any) -> str:
+    """What holds without the key, where that is not the value shown."""
+    if field.is_required() or field.default == value:
+        return ""
+    return "default: not set" if field.default is None else f"default: {_toml(field.default)}"
+
+
+def _toml(value: Any) -> str:
+    """JSON's strings, numbers, booleans and lists are TOML's too."""
+    return json.dumps(str(value) if isinstance(value, Path) else value)
+
+
+if __name__ == "__main__":
+    SAMPLE.write_text(sample(), encoding="utf-8")
