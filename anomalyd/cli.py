@@ -146,12 +146,9 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    began = time.monotonic()
-    from rich.console import Console
+    from anomalyd.demo.demo import run_demo
 
-    from anomalyd.demo.demo import Demo, run_demo
-
-    return run_demo(Demo(options.seconds, options.port), Console(), began)
+    return run_demo(options.seconds, options.port)
 
 
 # --- check ------------------------------------------------------------------------------------

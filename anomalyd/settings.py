@@ -116,7 +116,7 @@ class Ingest(Section):
         200_000, ge=1, description="messages held at most; the newest are dropped and counted"
     )
     linger_s: float = Field(
-        0.02, ge=0, le=0.5, description="gather messages for so long before scoring them together"
+        0.05, ge=0, le=0.5, description="gather messages for so long before scoring them together"
     )
 
 

@@ -27,8 +27,10 @@ from anomalyd.demo.ledger import Ledger
 from anomalyd.demo.listener import Listener, fetch
 from anomalyd.demo.plant import Plant
 from anomalyd.demo.publisher import Publisher
+from anomalyd.demo.report import closing
 from anomalyd.demo.scenario import grace, script
-from anomalyd.demo.screen import Scene, closing, open_screen
+from anomalyd.demo.scene import Scene
+from anomalyd.demo.screen import open_screen
 from anomalyd.demo.stage import Cast, Stage
 from anomalyd.errors import ServiceFailed
 

@@ -18,7 +18,8 @@ from anomalyd.demo.listener import Heard, Listener, scrape
 from anomalyd.demo.plant import Plant
 from anomalyd.demo.publisher import Publisher, payload
 from anomalyd.demo.scenario import describe
-from anomalyd.demo.screen import Scene, Screen
+from anomalyd.demo.scene import Scene
+from anomalyd.demo.screen import Screen
 
 _CHUNK_STEPS: Final = 50
 _MEASURE_EVERY_S: Final = 0.5

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anomalyd.detection.reading import Codes, Flags, Floats, Kind, Rows
 from anomalyd.detection.relation import Compared, Relations
-from anomalyd.detection.threshold import Tails
+from anomalyd.detection.threshold import Prior, Tails
 
 WEEK_S = 7 * 86400.0
 SCORE_LIMIT = 1000.0
@@ -43,8 +43,12 @@ _NOISE_READINGS, _LEVEL_READINGS, _BASELINE_READINGS = 16.0, 8.0, 600.0
 _WARMUPS = np.array([1.0, 2.0, 4.0, 4.0])[:, None]
 # Tails of single residuals are heavy; those of running means are lighter, and a level that moves in
 # cycles has an end.
-_PRIOR_SHAPE = np.array([0.2, 0.1, 0.0, 0.0])
-_LIGHTEST_SHAPE = np.array([-0.05, -0.05, -0.2, -0.1])
+_PRIORS = (
+    Prior(shape=0.15, lightest=-0.05, excess=0.3),
+    Prior(shape=0.0, lightest=-0.1, excess=0.15),
+    Prior(shape=-0.1, lightest=-0.3, excess=0.15),
+    Prior(shape=-0.1, lightest=-0.3, excess=0.15),
+)
 # A change that the instrument can only just resolve is no event; a channel that has never changed
 # has no known resolution, and a thousandth of its level stands in.
 _QUANTA, _SHARE_OF_LEVEL, _TINY = 2.5, 1e-3, 1e-9
@@ -74,7 +78,7 @@ class Scorer:
 
     def __init__(self, capacity: int, warmup_readings: int) -> None:
         self._warmup = warmup_readings
-        self._tails = Tails(capacity, _PRIOR_SHAPE, _LIGHTEST_SHAPE)
+        self._tails = Tails(capacity, _PRIORS)
         self._count = np.zeros(capacity)
         self._noise, self._level, self._baseline = (np.zeros(capacity) for _ in range(3))
         self._leads = np.zeros(capacity, dtype=np.bool_)

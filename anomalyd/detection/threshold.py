@@ -15,6 +15,9 @@ Monro, 1951. Owned by the pipeline thread: no locks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,10 +28,9 @@ _QUANTILE_RATE, _START_READINGS = 0.01, 32.0
 _RATE_READINGS = 5000.0
 _PEAKS = 300.0  # memory of the moments
 
-# Until a channel has shown peaks of its own, its tail is taken to be of a prior shape; these
+# Until a channel has shown peaks of its own, its tail is taken to be as the prior says; these
 # weights are in peaks.
-_SHAPE_WEIGHT = 10.0
-_PRIOR_EXCESS, _EXCESS_WEIGHT = 0.3, 4.0
+_SHAPE_WEIGHT, _EXCESS_WEIGHT = 10.0, 4.0
 _HEAVIEST = 0.5  # a heavier tail has no variance to estimate its shape from
 _LARGEST_MARGIN, _LARGEST_READINGS = 1.1, 20_000.0
 
@@ -36,14 +38,27 @@ COUNT, QUANTILE, CLUSTERS, PEAKS, EXCESS, SQUARE, PEAK, LARGEST, THRESHOLD = ran
 _SIZE = 9
 
 
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is taken for the tail of a view before it has shown peaks of its own."""
+
+    shape: float
+    """0 = exponential, more = heavier, less = it has an end"""
+    lightest: float
+    """no shape below this is believed, whatever the peaks say"""
+    excess: float
+    """mean height of a peak above the quantile, in units of the quantile"""
+
+
 class Tails:
     """Sketches of some views of `capacity` channels."""
 
-    def __init__(self, capacity: int, prior_shape: Floats, lightest: Floats) -> None:
-        """`prior_shape`, `lightest`: (views,) the shape of each view's tail before it has shown
-        peaks of its own (0 = exponential, more = heavier), and the lightest one believed."""
-        self._state = np.zeros((capacity, _SIZE, prior_shape.size))
-        self._prior_shape, self._lightest = prior_shape[:, None], lightest[:, None]
+    def __init__(self, capacity: int, priors: Sequence[Prior]) -> None:
+        self._state = np.zeros((capacity, _SIZE, len(priors)))
+        self._shape, self._lightest, self._excess = (
+            np.array([getattr(prior, name) for prior in priors])[:, None]
+            for name in ("shape", "lightest", "excess")
+        )
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
@@ -73,13 +88,11 @@ class Tails:
         quantile, peaks, mean = state[QUANTILE], state[PEAKS], state[EXCESS]
         variance = np.maximum(state[SQUARE] - mean * mean, 1e-300)
         shape = 0.5 * (1.0 - mean * mean / variance)
-        shape = (_SHAPE_WEIGHT * self._prior_shape + peaks * np.clip(shape, -0.5, 0.5)) / (
+        shape = (_SHAPE_WEIGHT * self._shape + peaks * np.clip(shape, -0.5, 0.5)) / (
             _SHAPE_WEIGHT + peaks
         )
-        # Half a standard error on the safe side: few peaks say little about how heavy a tail is.
-        shape += 0.5 / np.sqrt(peaks + _SHAPE_WEIGHT)
         shape = np.clip(shape, self._lightest, _HEAVIEST)
-        excess = (_EXCESS_WEIGHT * _PRIOR_EXCESS * quantile + peaks * mean) / (
+        excess = (_EXCESS_WEIGHT * self._excess * quantile + peaks * mean) / (
             _EXCESS_WEIGHT + peaks
         )
         excess *= 1.0 + 1.0 / np.sqrt(

@@ -9,13 +9,13 @@ Readings are held as an array (n, 6): time, value, expected, lower, upper, score
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from anomalyd.detection.reading import Floats, Rows, State, Verdicts
+from anomalyd.detection.reading import Floats, Rows, Verdicts
 from anomalyd.runtime.alerts import Alert
 
 BEFORE, AFTER = 150, 150
@@ -76,14 +76,14 @@ class Episodes:
         self._open: dict[str, Episode] = {}
         self._followed: list[Episode] = []
 
-    def add(self, rows: Rows, readings: Floats, alerts: Sequence[Alert]) -> None:
-        """Take readings (B, 6), sorted by row and within a row by time, and what they led to.
-
-        An alert of a reading that isn't among them is left out.
-        """
+    def add(
+        self, rows: Rows, readings: Floats, alerts: Sequence[Alert], names: Mapping[int, str]
+    ) -> None:
+        """Take a batch of readings (B, 6), sorted by row (B,) and within a row by time, and what
+        they led to. `names`: what the file calls each row."""
         for alert in alerts:
             if alert.transition == "raised":
-                self._raise(alert, rows, readings)
+                self._raise(alert, rows, readings, names)
             elif alert.id in self._open:
                 self._open[alert.id].severity = alert.severity
                 if alert.cleared_at is not None:
@@ -92,6 +92,106 @@ class Episodes:
         self._keep(rows, readings)
         self._prune()
 
-    def _raise(self, alert: Alert, rows: Rows, readings: Floats) -> None:
-        like = np.abs(readings[:, _TIME] - _seconds(alert.started_at)) <= _HALF_MS
-        like &= (readings[:, _VALUE] == alert.value) & (readings[:, _SCORE] == alert.score)
+    def _raise(self, alert: Alert, rows: Rows, readings: Floats, names: Mapping[int, str]) -> None:
+        at = self._find(alert, rows, readings, names)
+        row = int(rows[at])
+        earlier = readings[np.searchsorted(rows, row) : at]
+        episode = Episode(
+            row,
+            alert.kind,
+            alert.severity,
+            alert.reason,
+            alert.unit,
+            raised_s=float(readings[at, _TIME]),
+            score=alert.score,
+            trace=np.concatenate((self._before(row), earlier))[-BEFORE:],
+        )
+        self.all.append(episode)
+        self._followed.append(episode)
+        self._open[alert.id] = episode
+
+    def _find(self, alert: Alert, rows: Rows, readings: Floats, names: Mapping[int, str]) -> int:
+        """The reading that raised the alert. The file may call its channel otherwise, so it is
+        known by its figures; the name decides where two channels have said the same."""
+        same = np.abs(readings[:, _TIME] - _seconds(alert.started_at)) <= _HALF_MS
+        same &= (readings[:, _VALUE] == alert.value) & (readings[:, _SCORE] == alert.score)
+        found: list[int] = np.flatnonzero(same).tolist()
+        return max(found, key=lambda at: names[int(rows[at])].endswith(alert.channel))
+
+    def _before(self, row: int) -> Floats:
+        """(n, 6) the last readings of earlier batches."""
+        if row >= self._taken.size:
+            return np.empty((0, _FIGURES))
+        newest = np.arange(max(self._taken[row] - BEFORE, 0), self._taken[row])
+        return self._last[row, newest % BEFORE]
+
+    def _follow(self, rows: Rows, readings: Floats) -> None:
+        going_on = []
+        for episode in self._followed:
+            first, end = np.searchsorted(rows, (episode.row, episode.row + 1))
+            news = readings[first:end]
+            if not len(news) or episode.follow(news[news[:, _TIME] >= episode.raised_s]):
+                going_on.append(episode)
+        self._followed = going_on
+
+    def _keep(self, rows: Rows, readings: Floats) -> None:
+        found, first, counts = np.unique(rows, return_index=True, return_counts=True)
+        self._grow(int(found[-1]) + 1)
+        place = np.arange(rows.size) - np.repeat(first, counts)
+        newest = place >= np.repeat(counts, counts) - BEFORE
+        slots = (self._taken[rows] + place) % BEFORE
+        self._last[rows[newest], slots[newest]] = readings[newest]
+        self._taken[found] += counts
+
+    def _grow(self, rows: int) -> None:
+        held = self._taken.size
+        if rows <= held:
+            return
+        grown = np.empty((max(rows, 2 * held), BEFORE, _FIGURES))
+        grown[:held] = self._last
+        self._last = grown
+        self._taken = np.pad(self._taken, (0, len(grown) - held))
+
+    # --- bounds -----------------------------------------------------------------------------
+
+    def _prune(self) -> None:
+        """Halve what has become too much; an alert that is forgotten is followed no more."""
+        if len(self.all) > MOST_EPISODES:
+            best = {id(each) for each in sorted(self.all, key=rank)[: MOST_EPISODES // 2]}
+            self.all = [each for each in self.all if id(each) in best]
+            self._followed = [each for each in self._followed if id(each) in best]
+            self._open = {key: each for key, each in self._open.items() if id(each) in best}
+        traced = [each for each in self.all if each.trace is not None]
+        if len(traced) > MOST_TRACES:
+            self._untrace(traced)
+
+    def _untrace(self, traced: list[Episode]) -> None:
+        """One finished alert a channel is enough."""
+        seen: set[int] = set()
+        kept = 0
+        for episode in sorted(traced, key=rank):
+            if episode.row in seen and episode.after >= AFTER or kept >= MOST_TRACES // 2:
+                episode.trace = None
+                continue
+            seen.add(episode.row)
+            kept += 1
+
+
+def rank(episode: Episode) -> tuple[float, float, int]:
+    """Sort key: the highest score first."""
+    return -episode.score, episode.raised_s, episode.row
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _thinned(readings: Floats) -> Floats:
+    """Of every four readings the lowest and the highest, as often as it takes."""
+    while len(readings) > MOST_READINGS:
+        whole = len(readings) // 4 * 4
+        fours = readings[:whole, _VALUE].reshape(-1, 4)
+        extremes = np.stack((fours.argmin(axis=1), fours.argmax(axis=1)), axis=1)
+        chosen = np.unique(extremes + np.arange(0, whole, 4)[:, None])
+        readings = np.concatenate((readings[chosen], readings[whole:]))
+    return readings

@@ -53,7 +53,7 @@ class Overview:
         np.fmin.at(self._low.reshape(-1), rows * SLOTS + slots, values)
         np.fmax.at(self._high.reshape(-1), rows * SLOTS + slots, values)
 
-    def range(self, row: int) -> tuple[Floats, Floats, Floats]:
+    def shape(self, row: int) -> tuple[Floats, Floats, Floats]:
         """(n,) middles of the slots with readings, in seconds since 1970, lowest and highest."""
         filled = np.flatnonzero(~np.isnan(self._low[row]))
         times = (filled + self._start + 0.5) * self._slot_s

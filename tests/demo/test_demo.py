@@ -44,7 +44,7 @@ def run(seconds: float, terminal: bool = False) -> tuple[int, str]:
 
 def test_every_fault_found_is_success() -> None:
     status, said = run(3)
-    assert "6 of 6 faults found, 0 false alarms" in said
+    assert "6 of 6 faults found; false alarms: 0" in said
     assert "28,800 readings of 24 channels scored" in said
     assert "first reading scored" in said
     assert "anomalyd run --config anomalyd.toml" in said
@@ -54,7 +54,7 @@ def test_every_fault_found_is_success() -> None:
 def test_a_missed_fault_is_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN", "deaf")
     status, said = run(1, terminal=True)
-    assert "0 of 6 faults found, 0 false alarms" in said
+    assert "0 of 6 faults found; false alarms: 0" in said
     assert status == 1
 
 

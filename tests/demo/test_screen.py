@@ -9,7 +9,8 @@ from rich.console import Console
 from anomalyd.demo.faults import Fault
 from anomalyd.demo.ledger import Alert, Ledger
 from anomalyd.demo.plot import Point
-from anomalyd.demo.screen import LineScreen, LiveScreen, Scene, closing, open_screen
+from anomalyd.demo.scene import Scene
+from anomalyd.demo.screen import LineScreen, LiveScreen, open_screen
 
 FAULTY = "line1/pump1/flow"
 FAULTS = (Fault("stuck", FAULTY, 100, 50), Fault("spike", "line1/pump2/flow", 300, 1, 10.0))
@@ -80,13 +81,3 @@ def test_the_page_shows_channel_faults_and_alerts() -> None:
     page = said.getvalue()
     for fact in ("4,800 readings scored", FAULTY, "░", "█", "to come", "false alarm: line1/pump1"):
         assert fact in page
-
-
-def test_the_closing_tells_what_was_found_and_what_was_false() -> None:
-    console, said = a_console()
-    console.print(closing(a_scene(), began=10.0, width=120))
-    text = said.getvalue()
-    assert "1 of 2 faults found, 1 false alarms" in text
-    assert "false alarm: line1/pump1/current (stuck), 12 ms after its reading: why" in text
-    assert "first reading scored 2.5 s after the command" in text
-    assert "repeats one value for 50 s" in text

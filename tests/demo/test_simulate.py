@@ -129,23 +129,24 @@ def test_a_recording_is_published_at_its_own_pace_times_speed(
     broker: EmbeddedBroker, subscriber: Subscriber, tmp_path: Path
 ) -> None:
     recording = tmp_path / "recorded.csv"
-    recording.write_text("timestamp,l/a/x,l/a/y\n100,1,2\n101,,3\n160,4,5\n")
+    rows = ("timestamp,l/a/x,l/a/y", "1700000000,1,2", "1700000001,,3", "1700000060,4,5")
+    recording.write_text("\n".join([*rows, "1700000060,nan,"]))
     clock = Clock()
     status, said = run(Simulation(broker.host, broker.port, csv=recording, speed=10), clock)
     assert (status, said) == (0, "5 readings published\n")
     assert clock.at == pytest.approx(6.0)
     assert subscriber.take(5) == [
-        ("plant/l/a/x", 100.0, 1.0),
-        ("plant/l/a/y", 100.0, 2.0),
-        ("plant/l/a/y", 101.0, 3.0),
-        ("plant/l/a/x", 160.0, 4.0),
-        ("plant/l/a/y", 160.0, 5.0),
+        ("plant/l/a/x", NOW, 1.0),
+        ("plant/l/a/y", NOW, 2.0),
+        ("plant/l/a/y", NOW + 1, 3.0),
+        ("plant/l/a/x", NOW + 60, 4.0),
+        ("plant/l/a/y", NOW + 60, 5.0),
     ]
 
 
 def test_a_column_that_cannot_be_a_topic_is_named(broker: EmbeddedBroker, tmp_path: Path) -> None:
     recording = tmp_path / "recorded.csv"
-    recording.write_text("timestamp,l/#/x\n100,1\n")
+    recording.write_text("timestamp,l/#/x\n1700000000,1\n")
     with pytest.raises(DataError, match="'l/#/x' can't be a topic"):
         run(Simulation(broker.host, broker.port, csv=recording))
 

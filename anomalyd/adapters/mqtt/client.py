@@ -17,6 +17,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from anomalyd.adapters.mqtt.buffered import BufferedClient
 from anomalyd.settings import Mqtt
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class MqttClient:
         return queued.rc != paho.MQTT_ERR_QUEUE_SIZE
 
     def _build(self, password: str | None) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._client_id)
+        client = BufferedClient(CallbackAPIVersion.VERSION2, client_id=self._client_id)
         if self._settings.username:
             client.username_pw_set(self._settings.username, password)
         client.reconnect_delay_set(

@@ -1,0 +1,5 @@
+"""The broker."""
+
+from anomalyd.adapters.mqtt.client import MqttClient
+
+__all__ = ["MqttClient"]
