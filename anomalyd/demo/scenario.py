@@ -18,7 +18,7 @@ _GRACE_SHARE: Final = 0.25
 
 # Two on each of three machines, never two in a row on one; `start` comes with the run's length.
 _FAULTS: Final = (
-    Fault("spike", "line1/pump1/voltage", start=0, duration=1, size=10.0),
+    Fault("spike", "line1/pump1/voltage", start=0, duration=1, size=15.0),
     Fault("shift", "line1/compressor1/voltage", start=0, duration=150, size=-6.0),
     Fault("drift", "line1/pump2/bearing_temperature", start=0, duration=240, size=5.0),
     Fault("noise", "line1/pump1/pressure", start=0, duration=150, size=5.0),

@@ -6,6 +6,10 @@ of channel i is (P z)_i / P_ii, with z the standardised values and P the precisi
 (Lauritzen, "Graphical Models", 1996, section 5.1). An asset's channels are compared when each of
 them has spoken since the last comparison, so their rates may differ.
 
+If one channel i is off by some amount, the likelihood of all values together rises most when that
+amount is taken from i itself: by (P z)_i^2 / P_ii, the largest of all channels. So the one at fault
+is told from those that it only misleads.
+
 It needs no training and serves from the first minutes. Owned by the pipeline thread: no locks.
 """
 
@@ -39,6 +43,8 @@ class Compared(NamedTuple):
     """(assets, MEMBERS) what was compared, channel units"""
     residuals: Floats
     """(assets, MEMBERS) smoothed, in standard deviations of the channel; 0 where unknown"""
+    evidence: Floats
+    """(assets, MEMBERS) >= 0, how much better it all fits if this one channel is at fault"""
 
 
 class Relations:
@@ -80,8 +86,9 @@ class Relations:
         return np.where(asset >= 0, asset, -1 - rows)
 
     def residual(self, rows: Rows) -> Floats:
-        """(B,) newest smoothed residual, in standard deviations; 0 while there is none."""
-        return np.where(self._asset[rows] >= 0, self._residual[self._at(rows)], 0.0)
+        """(B,) newest smoothed residual, in standard deviations; NaN while there is none."""
+        residual = np.where(self._asset[rows] >= 0, self._residual[self._at(rows)], 0.0)
+        return np.where(residual == 0.0, np.nan, residual)
 
     def spread(self, rows: Rows) -> Floats:
         """(B,) standard deviation of each channel in its asset, in its own units."""
@@ -166,7 +173,8 @@ class Relations:
         smoothed += (residual - smoothed) / _SMOOTHING_TICKS
         smoothed[~known] = 0.0
         self._residual[assets] = smoothed
-        return Compared(assets, self._rows[assets] - 1, values, smoothed)
+        evidence = np.abs(smoothed) * np.sqrt(own)
+        return Compared(assets, self._rows[assets] - 1, values, smoothed, evidence)
 
     def _refit(self, assets: NDArray[np.int64]) -> None:
         covariance = self._covariance[assets]

@@ -16,7 +16,7 @@ Monro, 1951. Owned by the pipeline thread: no locks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from anomalyd.detection.reading import Flags, Floats, Rows
 
 _EXCEEDED = 0.05  # share of readings above the running quantile
-_QUANTILE_RATE, _START_READINGS = 0.01, 32.0
+_START_READINGS = 32.0
 _RATE_READINGS = 5000.0
 _PEAKS = 300.0  # memory of the moments
 
@@ -39,8 +39,8 @@ _SIZE = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
-    """What is taken for the tail of a view before it has shown peaks of its own."""
+class TailTraits:
+    """What is known of the tail of a view before it has shown peaks of its own."""
 
     shape: float
     """0 = exponential, more = heavier, less = it has an end"""
@@ -48,17 +48,28 @@ class Prior:
     """no shape below this is believed, whatever the peaks say"""
     excess: float
     """mean height of a peak above the quantile, in units of the quantile"""
+    caution: float
+    """standard errors that are added to the shape: few peaks say little of how heavy a tail is"""
+    rate: float
+    """how fast the quantile follows; a slow view must not follow a drift that it should see"""
+    patience: float
+    """readings by which a threshold stands twice as far out: neighbouring values of a slow view are
+    alike, so that many of them say little"""
 
 
 class Tails:
     """Sketches of some views of `capacity` channels."""
 
-    def __init__(self, capacity: int, priors: Sequence[Prior]) -> None:
-        self._state = np.zeros((capacity, _SIZE, len(priors)))
-        self._shape, self._lightest, self._excess = (
-            np.array([getattr(prior, name) for prior in priors])[:, None]
-            for name in ("shape", "lightest", "excess")
-        )
+    def __init__(self, capacity: int, traits: Sequence[TailTraits]) -> None:
+        self._state = np.zeros((capacity, _SIZE, len(traits)))
+        (
+            self._shape,
+            self._lightest,
+            self._excess,
+            self._caution,
+            self._rate,
+            self._patience,
+        ) = np.array([astuple(trait) for trait in traits]).T[:, :, None]
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
@@ -68,21 +79,28 @@ class Tails:
         """(views, B) the value of each view at which the score is 1."""
         return np.ascontiguousarray(self._state[rows, THRESHOLD].T)
 
+    def counts(self, rows: Rows) -> Floats:
+        """(views, B) values that each view has learnt from."""
+        return np.ascontiguousarray(self._state[rows, COUNT].T)
+
     def learn(self, rows: Rows, views: Floats, floor: Floats, risk: Floats, learns: Flags) -> None:
         """Take values that count as normal.
 
-        `views`: (views, B) values >= 0. `floor`: (B,) what the instrument can't resolve.
+        `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) what the instrument can't resolve.
         `risk`: (B,) promised events a reading and view. `learns`: (B,) which of them to take.
         """
         if not learns.all():
             rows, views, floor, risk = rows[learns], views[:, learns], floor[learns], risk[learns]
         if not rows.size:
             return
-        state = np.ascontiguousarray(self._state[rows].transpose(1, 2, 0))
-        _follow_quantile(state, views, floor)
+        before = self._state[rows].transpose(1, 2, 0)
+        state = np.ascontiguousarray(before)
+        known = ~np.isnan(views)
+        views = np.where(known, views, 0.0)
+        _follow_quantile(state, views, floor, self._rate)
         _gather_peaks(state, views)
         state[THRESHOLD] = self._threshold(state, floor, risk)
-        self._state[rows] = state.transpose(2, 0, 1)
+        self._state[rows] = np.where(known, state, before).transpose(2, 0, 1)
 
     def _threshold(self, state: Floats, floor: Floats, risk: Floats) -> Floats:
         quantile, peaks, mean = state[QUANTILE], state[PEAKS], state[EXCESS]
@@ -91,6 +109,7 @@ class Tails:
         shape = (_SHAPE_WEIGHT * self._shape + peaks * np.clip(shape, -0.5, 0.5)) / (
             _SHAPE_WEIGHT + peaks
         )
+        shape += self._caution / np.sqrt(peaks + _SHAPE_WEIGHT)
         shape = np.clip(shape, self._lightest, _HEAVIEST)
         excess = (_EXCESS_WEIGHT * self._excess * quantile + peaks * mean) / (
             _EXCESS_WEIGHT + peaks
@@ -100,16 +119,17 @@ class Tails:
         )  # one standard error of the mean on the safe side
         rarity = np.log(np.maximum(np.maximum(state[CLUSTERS], 1e-3) / risk, 1.0))
         reach = excess * (1.0 - shape) * _grown(shape, rarity)
+        reach *= 1.0 + self._patience / state[COUNT]
         seen = np.maximum(_LARGEST_MARGIN * state[LARGEST], floor)
         return np.asarray(np.maximum(quantile + reach, seen))
 
 
-def _follow_quantile(state: Floats, views: Floats, floor: Floats) -> None:
+def _follow_quantile(state: Floats, views: Floats, floor: Floats, slowest: Floats) -> None:
     count, quantile = state[COUNT], state[QUANTILE]
     starting = count < _START_READINGS
     # At first twice the running mean: near the 95 % quantile of any bell-shaped residual.
     mean = quantile + (2.0 * views - quantile) / (count + 1.0)
-    rate = np.maximum(_QUANTILE_RATE, 2.0 / (count + 10.0))
+    rate = np.maximum(slowest, 2.0 / (count + 10.0))
     moved = quantile * np.exp(rate * ((views > quantile) - _EXCEEDED))
     state[QUANTILE] = np.where(starting, mean, np.maximum(moved, floor))
     state[COUNT] = count + 1.0
@@ -126,9 +146,11 @@ def _gather_peaks(state: Floats, views: Floats) -> None:
     state[EXCESS] += weight * (excess - state[EXCESS])
     state[SQUARE] += weight * (excess * excess - state[SQUARE])
     state[PEAKS] = peaks
+    ended = state[PEAK].copy()
     state[PEAK] = np.where(above, np.maximum(state[PEAK], views), 0.0)
     kept = state[LARGEST] * (1.0 - 1.0 / _LARGEST_READINGS)
-    state[LARGEST] = np.maximum(kept, views)
+    # Only a peak that has ended was normal after all: a drift that is still rising is not.
+    state[LARGEST] = np.where(closes, np.maximum(kept, ended), kept)
 
 
 def _grown(shape: NDArray[np.float64], rarity: Floats) -> Floats:

@@ -27,7 +27,8 @@ MOST_TRACES = 160
 
 _TIME, _VALUE, _SCORE = 0, 1, 5
 _FIGURES = 6
-_HALF_MS = 0.0005
+# Alerts tell their times in whole milliseconds.
+_MS = 0.001
 
 
 def figures(verdicts: Verdicts) -> Floats:
@@ -56,7 +57,7 @@ class Episode:
 
     def follow(self, readings: Floats) -> bool:
         """Take the channel's next readings (n, 6); False once there are enough."""
-        under = readings[:, _TIME] <= self.cleared_s + _HALF_MS
+        under = readings[:, _TIME] <= self.cleared_s + _MS
         self.score = float(np.fmax(self.score, np.fmax.reduce(readings[under, _SCORE], initial=0)))
         taken = readings[: int(under.sum()) + AFTER - self.after]
         self.after += len(taken) - int(under.sum())
@@ -113,7 +114,7 @@ class Episodes:
     def _find(self, alert: Alert, rows: Rows, readings: Floats, names: Mapping[int, str]) -> int:
         """The reading that raised the alert. The file may call its channel otherwise, so it is
         known by its figures; the name decides where two channels have said the same."""
-        same = np.abs(readings[:, _TIME] - _seconds(alert.started_at)) <= _HALF_MS
+        same = np.abs(readings[:, _TIME] - _seconds(alert.started_at)) <= _MS
         same &= (readings[:, _VALUE] == alert.value) & (readings[:, _SCORE] == alert.score)
         found: list[int] = np.flatnonzero(same).tolist()
         return max(found, key=lambda at: names[int(rows[at])].endswith(alert.channel))
@@ -123,12 +124,15 @@ class Episodes:
         if row >= self._taken.size:
             return np.empty((0, _FIGURES))
         newest = np.arange(max(self._taken[row] - BEFORE, 0), self._taken[row])
-        return self._last[row, newest % BEFORE]
+        before: Floats = self._last[row, newest % BEFORE]
+        return before
 
     def _follow(self, rows: Rows, readings: Floats) -> None:
         going_on = []
-        for episode in self._followed:
-            first, end = np.searchsorted(rows, (episode.row, episode.row + 1))
+        followed = np.array([each.row for each in self._followed], dtype=np.intp)
+        firsts = np.searchsorted(rows, followed).tolist()
+        ends = np.searchsorted(rows, followed + 1).tolist()
+        for episode, first, end in zip(self._followed, firsts, ends, strict=True):
             news = readings[first:end]
             if not len(news) or episode.follow(news[news[:, _TIME] >= episode.raised_s]):
                 going_on.append(episode)
@@ -170,7 +174,7 @@ class Episodes:
         seen: set[int] = set()
         kept = 0
         for episode in sorted(traced, key=rank):
-            if episode.row in seen and episode.after >= AFTER or kept >= MOST_TRACES // 2:
+            if (episode.row in seen and episode.after >= AFTER) or kept >= MOST_TRACES // 2:
                 episode.trace = None
                 continue
             seen.add(episode.row)

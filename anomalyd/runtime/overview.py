@@ -56,7 +56,7 @@ class Overview:
     def shape(self, row: int) -> tuple[Floats, Floats, Floats]:
         """(n,) middles of the slots with readings, in seconds since 1970, lowest and highest."""
         filled = np.flatnonzero(~np.isnan(self._low[row]))
-        times = (filled + self._start + 0.5) * self._slot_s
+        times = (filled + self._start + 0.5).astype(np.float64) * self._slot_s
         return times, self._low[row, filled], self._high[row, filled]
 
     def _cover(self, first_s: float, last_s: float) -> None:

@@ -34,16 +34,17 @@ dl div, .card, .scroll { background: var(--card); border: 1px solid var(--rule);
 dl div { padding: 10px 16px; flex: 1 1 auto; }
 dt { font-size: 13px; }
 dd { margin: 0; font-size: 18px; font-weight: 600; font-variant-numeric: tabular-nums; }
-.card { padding: 14px 16px; margin: 0 0 14px; }
+.card { padding: 14px 16px; margin: 0 0 14px; overflow-x: auto; }
 .head { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 4px 24px; }
+.head div { flex: 1 1 20em; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px;
   font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 500; white-space: nowrap; }
 th, td { padding: 7px 12px; border-top: 1px solid var(--rule); vertical-align: top; }
 thead th { border-top: 0; }
-td.name { overflow-wrap: anywhere; min-width: 12em; }
-td.why { min-width: 20em; }
+td.name { overflow-wrap: anywhere; min-width: 18em; }
+td p { color: var(--soft); font-size: 13px; margin: 0; }
 td.time { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 .warning, .critical, .good { font-weight: 600; }
@@ -51,9 +52,9 @@ td.time { white-space: nowrap; }
 .critical { color: var(--critical); }
 .good { color: var(--good); }
 svg { display: block; }
-svg.chart { width: 100%; height: auto; margin-top: 8px; }
+svg.chart { width: 100%; min-width: 640px; height: auto; margin-top: 8px; }
 svg.spark { width: 220px; height: 32px; flex: none; }
-td svg.spark { height: 22px; }
+td:has(svg) { padding: 3px 12px; }
 svg.key { display: inline-block; width: 26px; height: 12px; vertical-align: -1px;
   margin: 0 4px 0 14px; }
 svg text { font-size: 12px; fill: var(--soft); font-variant-numeric: tabular-nums; }
@@ -65,6 +66,7 @@ svg text { font-size: 12px; fill: var(--soft); font-variant-numeric: tabular-num
 .expected { stroke: var(--expected); stroke-width: 1.2; stroke-dasharray: 4 3; }
 .high { stroke: var(--high); stroke-width: 5; }
 .spark .value { stroke-width: 1; }
+.spark .alert { fill: var(--high); opacity: 0.4; }
 @media print { body { background: none; } .card { break-inside: avoid; } }
 """
 

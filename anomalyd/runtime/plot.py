@@ -17,15 +17,15 @@ import numpy as np
 from anomalyd.detection.reading import Flags, Floats
 
 WIDTH, HEIGHT = 960, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 20, 24
-_TICKS_ACROSS, _TICKS_UP = 8, 5
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 22, 20, 24
+_TICKS_ACROSS, _TICKS_UP = 10, 6
 _STEPS_S = (
     *(unit * step for unit in (0.001, 0.01, 0.1) for step in (1.0, 2.0, 5.0)),
     *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0),
     *(3600.0, 7200.0, 10800.0, 21600.0, 43200.0),
 )
 _DAY_S = 86400.0
-_LARGEST = 1e300  # so that differences are finite
+_LARGEST = 1e300
 # A line is broken where readings are missing: for so many usual intervals, and visibly.
 _GAP_INTERVALS, _GAP_SHARE = 10.0, 0.04
 
@@ -65,8 +65,8 @@ class _Frame:
 def chart(trace: Floats, spans: Iterable[Span], unit: str, label: str) -> str:
     """Readings (n, 6) of one channel (time, value, expected, lower, upper, score) with axes, the
     band shaded, readings at the threshold or above dotted, alerts behind everything."""
-    times, values, expected, lower, upper, scores = trace.T
-    low, high = _reach(trace)
+    times, values, expected, lower, upper, scores = _drawable(trace).T
+    low, high = _reach(values, expected, lower, upper)
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     frame = _Frame(float(times[0]), float(times[-1]), low, high, _LEFT, _TOP, right, bottom)
     runs = _runs(times)
@@ -94,7 +94,7 @@ def sparkline(
     size: tuple[int, int] = (220, 32),
 ) -> str:
     """Times, lowest and highest values (n,) of a channel `within` the whole run, without axes."""
-    times, lowest, highest = shape
+    times, lowest, highest = map(_drawable, shape)
     if not times.size:
         return ""
     width, height = size
@@ -180,15 +180,19 @@ def _alerts(frame: _Frame, spans: Iterable[Span]) -> Iterator[str]:
 # --- axes ---------------------------------------------------------------------------------------
 
 
-def _reach(trace: Floats) -> tuple[float, float]:
+def _drawable(figures: Floats) -> Floats:
+    """What is not finite is unknown; what is huge is small enough to reckon with."""
+    return np.clip(np.where(np.isfinite(figures), figures, np.nan), -_LARGEST, _LARGEST)
+
+
+def _reach(values: Floats, expected: Floats, lower: Floats, upper: Floats) -> tuple[float, float]:
     """What the value axis spans: the readings, and the band but for its widest moments."""
-    _, values, expected, lower, upper, _ = trace.T
     figures = [values, expected[np.isfinite(expected)]]
     known = np.isfinite(lower) & np.isfinite(upper)
     if known.any():
         figures.append(np.quantile(lower[known], (0.05, 0.95)))
         figures.append(np.quantile(upper[known], (0.05, 0.95)))
-    every = np.clip(np.concatenate(figures), -_LARGEST, _LARGEST)
+    every = np.concatenate(figures)
     return _padded(float(every.min()), float(every.max()))
 
 
@@ -200,7 +204,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 def _value_axis(frame: _Frame, unit: str) -> Iterator[str]:
     step = _nice((frame.high - frame.low) / _TICKS_UP)
     decimals = max(0, -math.floor(math.log10(step)))
-    ticks = np.arange(math.ceil(frame.low / step), math.floor(frame.high / step) + 1) * step
+    ticks = _ticks(frame.low, frame.high, step)
     for tick, y in zip(ticks.tolist(), frame.up(ticks).tolist(), strict=True):
         yield f'<path class="grid" d="M{frame.left:g} {y:.1f}H{frame.right:g}"/>'
         figure = _figure(tick, decimals)
@@ -210,12 +214,17 @@ def _value_axis(frame: _Frame, unit: str) -> Iterator[str]:
 
 def _time_axis(frame: _Frame) -> Iterator[str]:
     step = _time_step((frame.last_s - frame.first_s) / _TICKS_ACROSS)
-    ticks = np.arange(math.ceil(frame.first_s / step), math.floor(frame.last_s / step) + 1) * step
+    ticks = _ticks(frame.first_s, frame.last_s, step)
     for tick, x in zip(ticks.tolist(), frame.across(ticks).tolist(), strict=True):
         yield f'<path class="grid" d="M{x:.1f} {frame.bottom:g}v4"/>'
         place = f'x="{x:.1f}" y="{frame.bottom + 17:g}" text-anchor="middle"'
         yield f"<text {place}>{_clock(tick, step)}</text>"
     yield f'<text x="{frame.right:g}" y="12" text-anchor="end">{_days(frame)}, UTC</text>'
+
+
+def _ticks(first: float, last: float, step: float) -> Floats:
+    """Multiples of `step` from `first` to `last`."""
+    return step * np.arange(math.ceil(first / step), math.floor(last / step) + 1, dtype=np.float64)
 
 
 def _nice(least: float) -> float:

@@ -29,11 +29,14 @@ MOST_PLOTS = 40
 MOST_LISTED = 500
 """rows of a table"""
 
-_KEY = """<p class="soft"><svg class="key" viewBox="0 0 26 12"><path class="value" d="M1 6H25"/></svg>
-value <svg class="key" viewBox="0 0 26 12"><path class="expected" d="M1 6H25"/></svg>expected
-<svg class="key" viewBox="0 0 26 12"><path class="band" d="M0 0H26V12H0Z"/></svg>normal band
-<svg class="key" viewBox="0 0 26 12"><path class="alert" d="M0 0H26V12H0Z"/></svg>under alert
-<svg class="key" viewBox="0 0 26 12"><path class="high" d="M13 6h0"/></svg>score of 1 or more</p>"""
+_UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+_KEY = (
+    ("value", "M1 6H25", "value"),
+    ("expected", "M1 6H25", "expected"),
+    ("band", "M0 0H26V12H0Z", "normal band"),
+    ("alert", "M0 0H26V12H0Z", "under alert"),
+    ("high", "M13 6h0", "score of 1 or more"),
+)
 
 
 class Report:
@@ -134,32 +137,34 @@ class Report:
         links = {row: f'<a href="#c{row}">{self._name(row)}</a>' for row in plotted}
         yield table(
             [
-                ("channel", "name"),
+                ("channel, reason", "name"),
                 ("kind", ""),
                 ("severity", ""),
                 ("raised at", "time"),
                 ("cleared at", "time"),
                 ("duration", "number"),
                 ("highest score", "number"),
-                ("reason", "why"),
             ],
             (
                 (
-                    links.get(each.row) or self._name(each.row),
+                    f"{links.get(each.row) or self._name(each.row)}<p>{escape(each.reason)}</p>",
                     escape(each.kind),
                     _severity(each),
                     _moment(each.raised_s),
                     _cleared(each),
                     self._lasted(each),
                     _score(each.score),
-                    escape(each.reason),
                 )
                 for each in listed
             ),
         )
 
     def _plots(self, shown: list[Episode]) -> Iterator[str]:
-        yield f"<h2>What happened</h2>{_KEY}"
+        keys = (
+            f'<svg class="key" viewBox="0 0 26 12"><path class="{kind}" d="{line}"/></svg>{what}'
+            for kind, line, what in _KEY
+        )
+        yield f'<h2>What happened</h2><p class="soft">{" ".join(keys)}</p>'
         alerted = len({episode.row for episode in self._episodes.all})
         if len(shown) < alerted:
             yield f'<p class="soft">The {len(shown)} channels with the highest scores.</p>'
@@ -248,9 +253,7 @@ def _duration(seconds: float) -> str:
     """In its two largest units."""
     if seconds < 60:
         return f"{seconds:.3g} s"
-    left, words = round(seconds), []
-    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, unit_s)
-        if count or words:
-            words.append(f"{count} {unit}" if count else "")
-    return " ".join(word for word in words[:2] if word)
+    left = round(seconds)
+    unit_s, unit, smaller_s, smaller = next(each for each in _UNITS if left >= each[0])
+    whole, rest = divmod(round(left / smaller_s), unit_s // smaller_s)
+    return f"{whole} {unit}" + (f" {rest} {smaller}" if rest else "")
