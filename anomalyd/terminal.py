@@ -36,6 +36,8 @@ def replay(settings: Settings, folder: Path, source: Path, out: Path, report: Pa
     raised: Counter[str] = Counter()
     readings = 0
     page = Report(source.name) if report else None
+    if page and report:
+        page.write(report)  # a path that can't be written is known before the work, not after it
 
     with _progress(console, "replaying", Recording(source).size) as (progress, task):
 

@@ -23,6 +23,7 @@ class AlertRules:
     clear_readings: int = 20
     update_every_s: float = 60.0
     accept_after_s: float = 3600.0
+    critical_score: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class AlertStates:
         self._kind = np.zeros(capacity, dtype=np.int8)
         self._above = np.zeros(capacity, dtype=np.int32)
         self._below = np.zeros(capacity, dtype=np.int32)
+        self._critical = np.zeros(capacity, dtype=np.bool_)
         self._since = np.zeros(capacity)
         self._told = np.zeros(capacity)
 
@@ -59,6 +61,10 @@ class AlertStates:
     def kinds(self, rows: Rows) -> Codes:
         """(B,) why each channel fires, where it does."""
         return self._kind[rows]
+
+    def critical(self, rows: Rows) -> Flags:
+        """(B,) the alert has reached the critical score since it was raised."""
+        return self._critical[rows]
 
     def quarantined(self, rows: Rows, times: Floats) -> Flags:
         """(B,) readings that must teach nothing: their channel is under alert. A condition that
@@ -88,9 +94,12 @@ class AlertStates:
         self._since[rows] = np.where(first, times, self._since[rows])
         kind = self._kind[rows]
         changed = firing & high & (kinds != kind)
+        critical = high & (scores >= self.rules.critical_score)
+        worse = firing & critical & ~self._critical[rows]
+        self._critical[rows] = np.where(raised, critical, self._critical[rows] | worse)
         self._kind[rows] = np.where(raised | changed, kinds, kind)
         due = times - self._told[rows] >= self.rules.update_every_s
-        updated = firing & ~cleared & (changed | due)
+        updated = firing & ~cleared & (changed | worse | due)
         self._told[rows] = np.where(raised | updated, times, self._told[rows])
 
         rest = np.where(warming, State.WARMING, State.NORMAL)

@@ -1,9 +1,6 @@
-"""The score: several views of a channel's residual, each against its own calibrated threshold.
+"""The score: every view against its own calibrated threshold, the largest counts.
 
-A spike, more noise than usual, a level that has left its range, and a channel that no longer
-moves with its machine show in different figures; the score is the largest of them, in units of
-its threshold, so 1.0 is the threshold on every channel. Views stay in channel units: a change of
-the predicted spread can't explain a fault away.
+1.0 is the threshold on every channel, whatever its units and however noisy it is.
 
 `look` changes nothing; `learn` takes what `look` saw. Owned by the pipeline thread: no locks.
 """
@@ -11,7 +8,6 @@ the predicted spread can't explain a fault away.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +15,11 @@ from numpy.typing import NDArray
 from anomalyd.detection.reading import Codes, Flags, Floats, Kind, Rows
 from anomalyd.detection.relation import Compared, Relations
 from anomalyd.detection.threshold import Tails, TailTraits
+from anomalyd.detection.views import Seen, View, Views
 
 WEEK_S = 7 * 86400.0
 SCORE_LIMIT = 1000.0
 
-
-class View(IntEnum):
-    """What is looked at, in the order of the arrays."""
-
-    RESIDUAL = 0
-    """|value - expected|"""
-    NOISE = 1
-    """its running mean over 16 readings"""
-    LEVEL = 2
-    """distance of the running level from the long-term one"""
-    RELATION = 3
-    """distance from what the other channels of the asset say"""
-
-
-_NOISE_READINGS, _LEVEL_READINGS, _BASELINE_READINGS = 16.0, 8.0, 600.0
 # A view that averages over many readings has fewer independent ones to learn from: it may speak
 # only after so many warm-ups.
 _WARMUPS = np.array([0.5, 2.0, 6.0, 4.0])[:, None]
@@ -57,7 +39,7 @@ _QUANTA, _SHARE_OF_LEVEL, _TINY = 2.5, 1e-3, 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is seen of one reading of each of B channels; arrays (B,) unless said otherwise."""
+    """What is seen of one reading of each of B channels; arrays (B,)."""
 
     score: Floats
     """>= 0, NaN where the channel can't be scored"""
@@ -65,13 +47,7 @@ class Look:
     expected: Floats
     lower: Floats
     upper: Floats
-    views: Floats
-    """(views, B) channel units; relation in standard deviations, NaN while unknown"""
-    noise: Floats
-    level: Floats
-    floor: Floats
-    known: Flags
-    """there was an expectation to compare with"""
+    seen: Seen
 
 
 class Scorer:
@@ -79,21 +55,19 @@ class Scorer:
 
     def __init__(self, capacity: int, warmup_readings: int) -> None:
         self._warmup = warmup_readings
+        self._views = Views(capacity)
         self._tails = Tails(capacity, _TRAITS)
-        self._count = np.zeros(capacity)
-        self._noise, self._level, self._baseline = (np.zeros(capacity) for _ in range(3))
         self._accused = np.zeros(capacity)
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
+        self._views.reset(rows)
         self._tails.reset(rows)
-        for column in (self._count, self._noise, self._level, self._baseline):
-            column[rows] = 0.0
         self._accused[rows] = 0.0
 
-    def warming(self, rows: Rows) -> Flags:
-        """(B,) too little is known of the channel to score it."""
-        return self._count[rows] < self._warmup
+    def thresholds(self, rows: Rows) -> Floats:
+        """(views, B) the value of each view at which the score is 1; 0 while unknown."""
+        return self._tails.thresholds(rows)
 
     def elect(self, compared: Compared) -> None:
         """Find, in each compared asset, the one channel that its relations speak against.
@@ -105,7 +79,7 @@ class Scorer:
         """
         known = compared.rows >= 0
         rows = np.maximum(compared.rows, 0)
-        limit = self._tails.thresholds(rows.ravel())[View.RELATION].reshape(rows.shape)
+        limit = self.thresholds(rows.ravel())[View.RELATION].reshape(rows.shape)
         size = np.where(known, np.abs(compared.residuals), 0.0)
         ratio = np.divide(size, limit, where=limit > 0.0, out=np.zeros_like(size))
         suspect = ratio >= _SUSPECT * ratio.max(axis=1, keepdims=True)
@@ -118,87 +92,72 @@ class Scorer:
         rows: Rows,
         values: Floats,
         expected: Floats,
-        quantum: Floats,
         settling: Flags,
         relations: Relations,
     ) -> Look:
         """Score one reading of each channel in `rows` (unique).
 
-        `expected`: (B,) NaN where there is no prediction. `quantum`: (B,) the channel's
-        resolution. `settling`: (B,) the channel has just come back from a gap.
+        `expected`: (B,) NaN where there is no prediction. `settling`: (B,) the channel has just
+        come back from a gap.
         """
-        limit = self._tails.thresholds(rows)
-        known = ~np.isnan(expected)
-        missed = np.where(known, values - expected, 0.0)
-        # One outlier may not fill the running figures: what exceeds its threshold counts as it.
-        before = self._noise[rows]
-        reach = np.where(limit[View.RESIDUAL] > 0.0, limit[View.RESIDUAL], np.inf)
-        tamed = np.clip(missed, -reach, reach)
-        noise = before + (np.abs(tamed) - before) / _NOISE_READINGS
-        level = self._level[rows] + (values - missed + tamed - self._level[rows]) / _LEVEL_READINGS
-        baseline = self._baseline[rows]
-        anew = ~known | settling
-        level = np.where(anew, values, level)
-        noise = np.where(anew, before, noise)
+        limit = self.thresholds(rows)
+        band = limit[View.RESIDUAL]
         related = relations.residual(rows)
-
-        views = np.stack(
-            [
-                np.abs(missed),
-                noise,
-                np.where(known, np.abs(level - baseline), 0.0),
-                np.abs(related),
-            ]
-        )
-        ratio = np.divide(views, limit, where=limit > 0.0, out=np.zeros_like(views))
+        largest = np.where(band > 0.0, band, np.inf)
+        seen = self._views.look(rows, values, expected, related, settling, largest)
+        ratio = np.divide(seen.views, limit, where=limit > 0.0, out=np.zeros_like(seen.views))
         ratio[View.RELATION] = self._accused[rows]
         ratio[self._tails.counts(rows) < self._warmup * _WARMUPS] = 0.0
-        worst = ratio.argmax(axis=0)
-        score = np.minimum(ratio.max(axis=0), SCORE_LIMIT)
-        score[self.warming(rows) | anew] = np.nan
+        worst, score = ratio.argmax(axis=0), np.minimum(ratio.max(axis=0), SCORE_LIMIT)
+        score[~seen.known | (self._views.count(rows) < self._warmup)] = np.nan
 
-        band = limit[View.RESIDUAL]
-        half = np.where(worst == View.LEVEL, limit[View.LEVEL], band)
-        centre = np.where(worst == View.LEVEL, baseline, expected)
-        # Off by so much from what the others say, and so many times the threshold.
         off = related * relations.spread(rows)
-        by_others = worst == View.RELATION
-        centre = np.where(by_others, values - off, centre)
-        half = np.where(by_others, np.abs(off) / np.maximum(score, 1.0), half)
-        at_fault = score >= 1.0
+        centre, half = _reference(worst, score, values, expected, seen, limit, off)
         kind = np.where(worst == View.RELATION, Kind.RELATION, Kind.RESIDUAL)
-        return Look(
-            score=score,
-            kind=np.where(at_fault, kind, Kind.NONE).astype(np.int8),
-            expected=np.where(at_fault, centre, expected),
-            lower=np.where(at_fault, centre - half, expected - band),
-            upper=np.where(at_fault, centre + half, expected + band),
-            views=views,
-            noise=noise,
-            level=level,
-            floor=_floor(values, quantum),
-            known=known & ~settling,
-        )
+        kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
+        return Look(score, kind, centre, centre - half, centre + half, seen)
 
     def learn(
         self,
         rows: Rows,
         values: Floats,
         look: Look,
+        quantum: Floats,
         budget_per_week: float,
         interval_s: Floats,
         learns: Flags,
     ) -> None:
-        """Take what was seen; only readings that `learns` marks say what is normal."""
-        self._noise[rows] = look.noise
-        self._level[rows] = look.level
-        count = self._count[rows]
-        rate = np.maximum(1.0 / _BASELINE_READINGS, 1.0 / (count + 1.0))
-        baseline = self._baseline[rows] + rate * (values - self._baseline[rows])
-        self._baseline[rows] = np.where(learns, baseline, self._baseline[rows])
-        self._count[rows] = count + 1.0
+        """Take what was seen; only readings that `learns` marks say what is normal.
+
+        `quantum`: (B,) the channel's resolution. `interval_s`: (B,) the usual time between its
+        readings: it turns the budget into a risk that one reading may take.
+        """
+        self._views.learn(rows, values, look.seen, learns)
         risk = budget_per_week / WEEK_S / len(View) * interval_s
-        self._tails.learn(rows, look.views, look.floor, risk, learns & look.known)
+        floor = _floor(values, quantum)
+        self._tails.learn(rows, look.seen.views, floor, risk, learns & look.seen.known)
+
+
+def _reference(
+    worst: NDArray[np.intp],
+    score: Floats,
+    values: Floats,
+    expected: Floats,
+    seen: Seen,
+    limit: Floats,
+    off: Floats,
+) -> tuple[Floats, Floats]:
+    """What was expected, and how far from it is still normal; both (B,), channel units.
+
+    At fault it is the worst view that says what was expected: the next value, the long-term level,
+    or what the other channels say, from which `values` are `off`.
+    """
+    by_level = (score >= 1.0) & (worst == View.LEVEL)
+    by_others = (score >= 1.0) & (worst == View.RELATION)
+    centre = np.where(by_level, seen.baseline, expected)
+    half = np.where(by_level, limit[View.LEVEL], limit[View.RESIDUAL])
+    centre = np.where(by_others, values - off, centre)
+    return centre, np.where(by_others, np.abs(off) / np.maximum(score, 1.0), half)
 
 
 def _floor(values: Floats, quantum: Floats) -> Floats:

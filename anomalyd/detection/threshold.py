@@ -86,8 +86,9 @@ class Tails:
     def learn(self, rows: Rows, views: Floats, floor: Floats, risk: Floats, learns: Flags) -> None:
         """Take values that count as normal.
 
-        `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) what the instrument can't resolve.
-        `risk`: (B,) promised events a reading and view. `learns`: (B,) which of them to take.
+        `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) what
+        the instrument can't resolve. `risk`: (B,) promised events a reading and view. `learns`:
+        (B,) which of them to take.
         """
         if not learns.all():
             rows, views, floor, risk = rows[learns], views[:, learns], floor[learns], risk[learns]

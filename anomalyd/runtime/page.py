@@ -28,7 +28,7 @@ p { margin: 4px 0; }
 a { color: var(--link); text-decoration: none; }
 a:hover { text-decoration: underline; }
 .soft, th, dt { color: var(--soft); }
-dl { display: flex; flex-wrap: wrap; gap: 12px; margin: 18px 0 0; }
+dl { display: flex; flex-wrap: wrap; gap: 12px; margin: 18px 0 12px; }
 dl div, .card, .scroll { background: var(--card); border: 1px solid var(--rule);
   border-radius: 8px; }
 dl div { padding: 10px 16px; flex: 1 1 auto; }
@@ -37,7 +37,7 @@ dd { margin: 0; font-size: 18px; font-weight: 600; font-variant-numeric: tabular
 .card { padding: 14px 16px; margin: 0 0 14px; overflow-x: auto; }
 .head { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 4px 24px; }
 .head div { flex: 1 1 20em; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-bottom: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px;
   font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 500; white-space: nowrap; }
@@ -55,8 +55,9 @@ svg { display: block; }
 svg.chart { width: 100%; min-width: 640px; height: auto; margin-top: 8px; }
 svg.spark { width: 220px; height: 32px; flex: none; }
 td:has(svg) { padding: 3px 12px; }
-svg.key { display: inline-block; width: 26px; height: 12px; vertical-align: -1px;
-  margin: 0 4px 0 14px; }
+span.key { white-space: nowrap; margin-right: 14px; }
+.key svg { display: inline-block; width: 26px; height: 12px; vertical-align: -1px;
+  margin-right: 4px; }
 svg text { font-size: 12px; fill: var(--soft); font-variant-numeric: tabular-nums; }
 .grid { stroke: var(--rule); fill: none; }
 .band { fill: var(--band); }

@@ -56,13 +56,12 @@ class Outcome:
         return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _OpenAlert:
     """An alert that has been raised and not cleared."""
 
     id: str
     started_s: float
-    severity: Severity
 
 
 class Pipeline:
@@ -101,6 +100,7 @@ class Pipeline:
                 alerts.clear_readings,
                 alerts.update_every_s,
                 alerts.accept_after_s,
+                alerts.critical_score,
             ),
         )
         self._expected = np.zeros(capacity)
@@ -185,8 +185,7 @@ class Pipeline:
         compared = self._relations.observe(rows, values)
         self._scorer.elect(compared)
         expected = self._expected[rows]
-        quantum = self._quantum(rows)
-        look = self._scorer.look(rows, values, expected, quantum, settling, self._relations)
+        look = self._scorer.look(rows, values, expected, settling, self._relations)
         still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
         stuck = still > np.nan_to_num(look.score)
         score = np.where(stuck, still, look.score)
@@ -196,7 +195,8 @@ class Pipeline:
         learns = ~self._states.quarantined(rows, times)
         self._stillness.learn(rows, values, learns)
         interval_s = self._cadence.interval_s(rows)
-        self._scorer.learn(rows, values, look, self.budget_per_week, interval_s, learns)
+        quantum = self._quantum(rows)
+        self._scorer.learn(rows, values, look, quantum, self.budget_per_week, interval_s, learns)
         self._learn_relations(compared)
         self._windows.append(rows, times, values, expected, ~beat.step)
         self._remember(times, score)
@@ -258,7 +258,7 @@ class Pipeline:
             if changed.raised[index]:
                 name = self.table[row].name
                 identity = documents.alert_id(self._instance, name, time_s)
-                self._open[row] = _OpenAlert(identity, time_s, "warning")
+                self._open[row] = _OpenAlert(identity, time_s)
                 self._raised.append(time_s)
                 alerts.append(self._document(row, "raised", time_s, verdicts, place))
             elif changed.updated[index]:
@@ -274,11 +274,10 @@ class Pipeline:
         channel, standing = self.table[row], self._open[row]
         kind = KIND_NAMES[int(self._states.kinds(np.array([row]))[0])]
         score = documents.number(float(verdicts.score[place]))
-        if score is not None and score >= self._rules.critical_score:
-            standing.severity = "critical"
+        severity = self._severity(row)
         value, expected = float(verdicts.values[place]), float(verdicts.expected[place])
         lower, upper = float(verdicts.lower[place]), float(verdicts.upper[place])
-        self.transitions[kind, standing.severity, transition] += 1
+        self.transitions[kind, severity, transition] += 1
         when = documents.iso(time_s)
         return Alert(
             id=standing.id,
@@ -286,7 +285,7 @@ class Pipeline:
             channel=channel.name,
             labels=channel.labels,
             kind=kind,
-            severity=standing.severity,
+            severity=severity,
             reason=documents.reason(kind, value, expected, lower, upper, channel.unit),
             score=score or 0.0,
             value=value,
@@ -303,6 +302,9 @@ class Pipeline:
             instance=self._instance,
             runbook_url=self._rules.runbook_url,
         )
+
+    def _severity(self, row: int) -> Severity:
+        return "critical" if self._states.critical(np.array([row]))[0] else "warning"
 
     def _contributors(self, row: int, kind: str) -> list[Contributor]:
         if kind != "relation":
@@ -354,7 +356,7 @@ class Pipeline:
 
     def count_active(self) -> Mapping[str, int]:
         """Open alerts by severity."""
-        severities = Counter(standing.severity for standing in list(self._open.values()))
+        severities = Counter(self._severity(row) for row in list(self._open))
         return {"warning": severities["warning"], "critical": severities["critical"]}
 
 

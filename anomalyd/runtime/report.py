@@ -161,7 +161,8 @@ class Report:
 
     def _plots(self, shown: list[Episode]) -> Iterator[str]:
         keys = (
-            f'<svg class="key" viewBox="0 0 26 12"><path class="{kind}" d="{line}"/></svg>{what}'
+            f'<span class="key"><svg viewBox="0 0 26 12"><path class="{kind}" d="{line}"/></svg>'
+            f"{what}</span>"
             for kind, line, what in _KEY
         )
         yield f'<h2>What happened</h2><p class="soft">{" ".join(keys)}</p>'

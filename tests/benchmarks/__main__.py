@@ -1,0 +1,35 @@
+"""`make bench`: every figure that the README quotes, from one command."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks import ingest, scaling
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as directory:
+        cost = ingest.measure(Path(directory), channels=1000, rate=8.0, seconds=20.0)
+    print(
+        f"ingest, 1 000 channels, QoS 0, JSON, {cost.messages} readings: daemon "
+        f"{cost.daemon_us:.1f} us CPU a reading, bare paho subscriber {cost.bare_us:.1f} us CPU a "
+        f"message, ratio {cost.ratio:.2f} (to reach: 1.5)"
+    )
+    scale = scaling.measure_cost(few=100, many=10_000, readings=40_000, pairs=5)
+    print(
+        f"scaling: {scale.few_us:.1f} us a reading at 100 channels, {scale.many_us:.1f} us at "
+        f"10 000, ratio {scale.ratio:.2f} (to reach: 1.3)"
+    )
+    weight = scaling.measure_memory(few=1000, many=10_000)
+    print(f"memory: {weight / 1024:.1f} KB a channel (to reach: 8)")
+    missed = cost.ratio > 1.5 or scale.ratio > 1.3 or weight > 8 * 1024
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
