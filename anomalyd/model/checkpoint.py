@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,7 @@ from anomalyd.model.next_step import NextStep, NextStepConfig
 
 FORMAT = "anomalyd-next-step-1"
 SHIPPED = "next_step.safetensors"
+_MANIFEST = "anomalyd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +38,42 @@ class Checkpoint:
 def dump(network: NextStep, card: Mapping[str, object]) -> bytes:
     """The file's bytes; the same network and card give the same bytes."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {
+    manifest = {
         "format": FORMAT,
-        "config": json.dumps(network.config.as_dict(), sort_keys=True),
-        "card": json.dumps(card, sort_keys=True),
+        "config": network.config.as_dict(),
+        "card": card,
         "sha256": _digest(tensors),
     }
-    return save(tensors, metadata)
+    # One entry: safetensors writes several in any order, and equal models must be equal files.
+    return save(tensors, {_MANIFEST: json.dumps(manifest, sort_keys=True)})
 
 
 def load(path: Path) -> Checkpoint:
     """Read a file that `dump` wrote. Raises ModelError naming the file and what is wrong."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = (file.metadata() or {}).get(_MANIFEST, "{}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "none")
+    try:
+        manifest: dict[str, Any] = json.loads(metadata)
+        found = manifest.get("format", "unknown")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: its manifest is not readable ({error})") from error
+    if found != FORMAT:
         raise ModelError(f"{path}: format {found!r}, but this version reads {FORMAT!r}")
-    if metadata.get("sha256") != _digest(tensors):
+    if manifest.get("sha256") != _digest(tensors):
         raise ModelError(f"{path}: damaged, its tensors differ from their checksum")
     try:
-        network = NextStep(NextStepConfig(**json.loads(metadata["config"])))
+        network = NextStep(NextStepConfig(**manifest["config"]))
         network.load_state_dict(tensors)
-        card = json.loads(metadata["card"])
+        card = manifest["card"]
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: its tensors don't fit its config ({error})") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise ModelError(f"{path}: holds numbers that are not finite")
-    return Checkpoint(network.eval(), card, metadata["sha256"])
+    return Checkpoint(network.eval(), card, manifest["sha256"])
 
 
 def shipped() -> Path:

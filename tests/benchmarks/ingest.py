@@ -107,9 +107,7 @@ def _start(arguments: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def _speaking(
-    port: int, channels: int, rate: float, seconds: float
-) -> subprocess.Popen[bytes]:
+def _speaking(port: int, channels: int, rate: float, seconds: float) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "anomalyd", "simulate", "--broker", f"127.0.0.1:{port}"]
     command += ["--channels", str(channels), "--rate", str(rate), "--seconds", str(seconds)]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
