@@ -13,6 +13,7 @@ from typing import Final, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.text import Text
@@ -111,7 +112,8 @@ class LiveScreen:
         said = Text("\n").join(reversed(self._lines))  # the newest are never cut off
         return Group(
             Text(status_line(scene), "bold", no_wrap=True),
-            ProgressBar(total=scene.steps, completed=scene.step),
+            # A bar alone doesn't end its line, and the panel's title would follow it unseen.
+            Padding(ProgressBar(total=scene.steps, completed=scene.step), 0),
             Panel(
                 plot(list(scene.points), width, height),
                 title=f"{scene.watched}: value █, expected ░",

@@ -62,6 +62,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     runbook_url: str
 
 
+def json_schema() -> bytes:
+    """The schema of an alert, as it is shipped."""
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA}
+    return msgspec.json.format(msgspec.json.encode(about | msgspec.json.schema(Alert))) + b"\n"
+
+
 def alert_id(instance: str, channel: str, started_s: float) -> str:
     """A channel's readings have rising times, so no two of its alerts start at the same one."""
     digest = hashlib.blake2b(f"{instance}/{channel}/{started_s!r}".encode(), digest_size=10)

@@ -135,12 +135,13 @@ class Pipeline:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
-        cleared = []
+        rows, cleared = np.array([row]), []
         if row in self._open:
-            cleared.append(self._document(row, "cleared", now_s, Verdicts.blank(_nothing(row)), 0))
+            last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
+            cleared.append(self._document(row, "cleared", now_s, Verdicts.blank(last), 0))
             del self._open[row]
-        self._relations.leave(np.array([row]))
-        self._states.reset(np.array([row]))
+        self._relations.leave(rows)
+        self._states.reset(rows)
         self.table.remove(row)
         return cleared
 
@@ -358,8 +359,3 @@ class Pipeline:
         """Open alerts by severity."""
         severities = Counter(self._severity(row) for row in list(self._open))
         return {"warning": severities["warning"], "critical": severities["critical"]}
-
-
-def _nothing(row: int) -> Readings:
-    unknown = np.array([np.nan])
-    return Readings(np.array([row]), unknown, unknown)

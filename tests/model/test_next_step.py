@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from anomalyd.model.next_step import Forecast, NextStep, NextStepConfig, student_t_nll
@@ -25,7 +27,8 @@ def test_the_likelihood_is_that_of_a_student_t() -> None:
     """Negative log-likelihood agrees with torch's own distribution."""
     location, log_scale, target = torch.randn(3, 50)
     freedom = 2.0 + torch.rand(50) * 10
-    expected = -torch.distributions.StudentT(freedom, location, log_scale.exp()).log_prob(target)
+    distribution: Any = torch.distributions.StudentT(freedom, location, log_scale.exp())
+    expected = -distribution.log_prob(target)
     actual = student_t_nll(Forecast(location, log_scale, freedom), target)
     torch.testing.assert_close(actual, expected)
 

@@ -1,0 +1,375 @@
+"""The broker's rules: subscribed at every connect, birth and will, read ahead, and a refusal that
+is told by name. Against a real mosquitto."""
+
+import json
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from anomalyd.adapters.mqtt import MqttClient
+from anomalyd.adapters.mqtt.buffered import BufferedClient, BufferedSocket
+from anomalyd.settings import Mqtt
+from tests.broker.daemon import WITHIN_S, Subscriber, publish
+from tests.programs import Mosquitto, free_port
+
+STATUS = "anomalyd/main/status"
+BIRTH = b'{"state":"online"}'
+WILL = b'{"state":"offline"}'
+
+Received = tuple[str, bytes, bool]
+
+
+class Inbox:
+    """What `on_message` was called with, in order."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Received] = queue.SimpleQueue()
+
+    def __call__(self, topic: str, payload: bytes, retained: bool) -> None:
+        self._queue.put((topic, payload, retained))
+
+    def take(self, count: int) -> list[Received]:
+        return [self._queue.get(timeout=WITHIN_S) for _ in range(count)]
+
+
+def build(port: int, inbox: Inbox, *topics: str, password: str | None = None) -> MqttClient:
+    settings = Mqtt(
+        port=port, reconnect_max_s=1.0, username="anomalyd" if password is not None else ""
+    )
+    return MqttClient(settings, "main", password, topics, lambda: BIRTH, WILL, inbox)
+
+
+@contextmanager
+def connected(broker: Mosquitto, *topics: str) -> Iterator[tuple[MqttClient, Inbox]]:
+    """A client that is connected and subscribed, and what it hears."""
+    inbox = Inbox()
+    with started(build(broker.port, inbox, *topics)) as client:
+        wait_until(lambda: client.connected)
+        if topics:
+            publish(broker, [(topics[0], b"first")])
+            assert (topics[0], b"first", False) == inbox.take(1)[0], "subscribed"
+        yield client, inbox
+
+
+@contextmanager
+def started(client: MqttClient) -> Iterator[MqttClient]:
+    client.start()
+    try:
+        yield client
+    finally:
+        client.stop()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.01)
+
+
+def paho_client(client: MqttClient) -> paho.Client:
+    return client._client
+
+
+# --- readings in ------------------------------------------------------------------------------
+
+
+def test_messages_arrive_in_order_as_bytes(mosquitto: Mosquitto) -> None:
+    """Whatever the bytes are; the topic is text."""
+    payloads = [b"", b"\x00\xff", b"x" * 1_000_000, *(str(each).encode() for each in range(5000))]
+    with connected(mosquitto, "plant/x") as (_, inbox):
+        publish(mosquitto, [("plant/x", payload) for payload in payloads])
+        assert [("plant/x", payload, False) for payload in payloads] == inbox.take(len(payloads))
+
+
+def test_a_retained_message_is_marked(mosquitto: Mosquitto) -> None:
+    """It is a replay of an old value, and the intake must know."""
+    with connected(mosquitto) as (client, _):
+        assert client.publish("plant/old", b"1", retain=True)
+        wait_until(lambda: retained(mosquitto, "plant/old") == b"1")
+    inbox = Inbox()
+    with started(build(mosquitto.port, inbox, "plant/old")):
+        assert [("plant/old", b"1", True)] == inbox.take(1)
+
+
+def test_paho_reads_from_the_buffered_socket(mosquitto: Mosquitto) -> None:
+    """paho has no public hook for a socket of ours: this fails when a later paho no longer calls
+    `_create_socket`, and readings then cost more CPU again."""
+    with connected(mosquitto, "plant/x") as (client, inbox):
+        assert isinstance(paho_client(client).socket(), BufferedSocket)
+        publish(mosquitto, [("plant/x", b"1")])
+        assert [("plant/x", b"1", False)] == inbox.take(1)
+
+
+def test_without_the_hook_messages_still_arrive(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paho that doesn't call the hook has a plain socket, and everything works on it."""
+    monkeypatch.delattr(BufferedClient, "_create_socket")
+    payloads = [str(each).encode() for each in range(500)]
+    with connected(mosquitto, "plant/x") as (client, inbox):
+        assert not isinstance(paho_client(client).socket(), BufferedSocket)
+        publish(mosquitto, [("plant/x", payload) for payload in payloads])
+        assert payloads == [payload for _, payload, _ in inbox.take(500)]
+
+
+def test_a_flood_does_not_keep_paho_from_its_other_work(mosquitto: Mosquitto) -> None:
+    """What is read ahead is handled in bounded portions: between them paho writes and pings, or
+    the broker would take a daemon that is busy for one that is dead."""
+    seen = 0
+    longest_s = 0.0
+
+    def on_message(client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+        nonlocal seen
+        seen += 1
+
+    class Timed(BufferedClient):
+        def loop_read(self, max_packets: int = 1) -> Any:
+            nonlocal longest_s
+            begin = time.monotonic()
+            result = super().loop_read(max_packets)
+            longest_s = max(longest_s, time.monotonic() - begin)
+            return result
+
+    client = Timed(CallbackAPIVersion.VERSION2)
+    client.on_message = on_message
+    client.on_connect = lambda client, *about: client.subscribe("plant/#")
+    client.connect(mosquitto.host, mosquitto.port)
+    client.loop_start()
+    try:
+        with flooding(mosquitto, "plant/x", b"1"):
+            wait_until(lambda: seen > 300_000)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    assert longest_s < 0.5
+
+
+@contextmanager
+def flooding(broker: Mosquitto, topic: str, payload: bytes) -> Iterator[None]:
+    """Publish with QoS 0 as fast as the broker takes it."""
+    name = topic.encode()
+    body = len(name).to_bytes(2, "big") + name + payload
+    packets = (b"\x30" + bytes([len(body)]) + body) * 10_000
+    stop = threading.Event()
+
+    def pour() -> None:
+        with socket.create_connection((broker.host, broker.port)) as connection:
+            connection.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04pour")
+            while not stop.is_set():
+                connection.sendall(packets)
+
+    thread = threading.Thread(target=pour, name="pour")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_socket_behind_gives_the_bytes_that_were_sent() -> None:
+    """Reading ahead changes neither the bytes nor their order, nor what the end looks like."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        buffered = BufferedSocket(ours)
+        sent = bytes(range(256)) * 1000
+        thread = threading.Thread(target=lambda: (theirs.sendall(sent), theirs.close()))
+        thread.start()
+        found = b""
+        while chunk := buffered.recv(1 + len(found) % 7000):
+            found += chunk
+        thread.join()
+        assert sent == found
+        assert 0 == buffered.pending()
+
+
+def test_the_socket_behind_says_when_there_is_nothing() -> None:
+    """paho asks for what is pending before it selects, and expects BlockingIOError for not yet."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        buffered = BufferedSocket(ours)
+        with pytest.raises(BlockingIOError):
+            buffered.recv(1)
+        theirs.sendall(b"abc")
+        assert (b"a", 2, b"bc", 0) == (
+            buffered.recv(1),
+            buffered.pending(),
+            buffered.recv(9),
+            buffered.pending(),
+        )
+        assert ours.fileno() == buffered.fileno()
+
+
+# --- staying connected ------------------------------------------------------------------------
+
+
+def test_it_subscribes_again_at_every_connect(mosquitto: Mosquitto) -> None:
+    """A broker that was started anew knows nothing of the session before."""
+    with connected(mosquitto, "plant/x", "plant/y") as (client, inbox):
+        for connects in (2, 3):
+            mosquitto.kill()
+            wait_until(lambda: not client.connected)
+            mosquitto.start()
+            wait_until(lambda expected=connects: client.connects == expected)  # type: ignore[misc]
+            publish_until_heard(mosquitto, "plant/y", inbox)
+        assert client.alive
+
+
+def publish_until_heard(broker: Mosquitto, topic: str, inbox: Inbox) -> None:
+    """Connected is a moment before subscribed: repeat until one comes through."""
+    heard: list[Received] = []
+    deadline = time.monotonic() + WITHIN_S
+    while not heard and time.monotonic() < deadline:
+        publish(broker, [(topic, b"again")])
+        try:
+            heard.append(inbox._queue.get(timeout=0.1))
+        except queue.Empty:
+            continue
+    assert [(topic, b"again", False)] == heard
+    while not inbox._queue.empty():
+        inbox._queue.get()
+
+
+def test_a_broker_that_is_absent_is_waited_for(
+    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread lives, one line is logged, and the connection is made when the broker comes."""
+    mosquitto.stop()
+    client = build(mosquitto.port, Inbox())
+    with caplog.at_level(logging.WARNING), started(client):
+        wait_until(lambda: bool(caplog.messages))
+        assert (False, True) == (client.connected, client.alive)
+        mosquitto.start()
+        wait_until(lambda: client.connected)
+    where = f"broker=127.0.0.1:{mosquitto.port}"
+    assert [f"{where} can't be reached; trying again for ever"] == caplog.messages
+
+
+def test_it_stops_soon_without_a_broker() -> None:
+    """Also while it is waiting for the next try."""
+    client = build(free_port(), Inbox())
+    client.start()
+    begin = time.monotonic()
+    client.stop()
+    assert time.monotonic() - begin < 3.0
+    assert not client.alive
+
+
+def test_a_document_of_an_outage_is_kept(mosquitto: Mosquitto) -> None:
+    """With QoS 1 what is published while the broker is away reaches it afterwards."""
+    with connected(mosquitto) as (client, _):
+        mosquitto.stop()
+        wait_until(lambda: not client.connected)
+        assert client.publish("plant/alert", b"late", qos=1, retain=True)
+        mosquitto.start()
+        wait_until(lambda: client.connected)
+        wait_until(lambda: retained(mosquitto, "plant/alert") == b"late")
+
+
+# --- birth, will, refusals --------------------------------------------------------------------
+
+
+def retained(broker: Mosquitto, topic: str) -> bytes:
+    """What a newcomer is told on `topic`; b"" where nothing is retained."""
+    with Subscriber(broker, topic, "plant/nothing") as newcomer:
+        publish(broker, [("plant/nothing", b"")])
+        return next(newcomer.heard()).payload
+
+
+def test_birth_at_connect_and_offline_at_stop(mosquitto: Mosquitto) -> None:
+    """Both retained, so that whoever comes later knows."""
+    with Subscriber(mosquitto, STATUS) as watcher:
+        with connected(mosquitto):
+            assert BIRTH == next(watcher.heard()).payload
+            wait_until(lambda: retained(mosquitto, STATUS) == BIRTH)
+        assert WILL == next(watcher.heard()).payload
+    assert WILL == retained(mosquitto, STATUS)
+
+
+def test_birth_again_after_a_broker_that_forgot(mosquitto: Mosquitto) -> None:
+    """A broker without persistence has lost the retained status too."""
+    with connected(mosquitto) as (client, _):
+        mosquitto.kill()
+        wait_until(lambda: not client.connected)
+        mosquitto.start()
+        wait_until(lambda: client.connected)
+        wait_until(lambda: retained(mosquitto, STATUS) == BIRTH)
+
+
+def test_the_will_speaks_for_a_connection_that_broke(mosquitto: Mosquitto) -> None:
+    """Without a goodbye the broker itself says offline, and retains it."""
+    with Subscriber(mosquitto, STATUS) as watcher, connected(mosquitto) as (client, _):
+        watcher.wait_for(lambda heard: heard.payload == BIRTH)
+        link = paho_client(client).socket()
+        assert link is not None
+        link.shutdown(socket.SHUT_RDWR)
+        watcher.wait_for(lambda heard: heard.payload == WILL)
+        watcher.wait_for(lambda heard: heard.payload == BIRTH)
+
+
+def test_a_refused_subscription_is_told_by_its_topic(
+    start_mosquitto: Callable[[str], Mosquitto], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connected and deaf is the worst state: the log names the topic, and only that one."""
+    broker = start_mosquitto(only_allows(tmp_path, "open/#"))
+    inbox = Inbox()
+    with caplog.at_level(logging.ERROR), started(build(broker.port, inbox, "shut/#", "open/#")):
+        wait_until(lambda: bool(caplog.messages))
+        publish_until_heard(broker, "open/x", inbox)
+    assert ["topic=shut/# subscription refused by the broker: Unspecified error"] == caplog.messages
+
+
+def only_allows(directory: Path, topic: str) -> str:
+    """mosquitto's configuration where everybody may publish, and subscribe to `topic` alone.
+
+    Its acl_file never refuses a subscription, it only delivers nothing; the plugin refuses.
+    """
+    plugins = sorted(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"))
+    if not plugins:
+        pytest.skip("no mosquitto_dynamic_security.so: install mosquitto from Debian")
+    allowed = {"acltype": "subscribePattern", "topic": topic, "allow": True}
+    rules = {
+        "defaultACLAccess": {
+            "publishClientSend": True,
+            "publishClientReceive": True,
+            "subscribe": False,
+            "unsubscribe": True,
+        },
+        "roles": [{"rolename": "reader", "acls": [allowed]}],
+        "groups": [{"groupname": "everybody", "roles": [{"rolename": "reader"}]}],
+        "anonymousGroup": "everybody",
+    }
+    config = directory / "rules.json"
+    config.write_text(json.dumps(rules))
+    return f"allow_anonymous true\nplugin {plugins[0]}\nplugin_opt_config_file {config}\n"
+
+
+def test_a_refused_login_is_told_once_and_tried_again(
+    start_mosquitto: Callable[[str], Mosquitto], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong password may be put right on the broker: keep trying, and don't fill the log."""
+    users = tmp_path / "users"
+    users.write_text("")
+    users.chmod(0o600)
+    broker = start_mosquitto(f"allow_anonymous false\npassword_file {users}\n")
+    client = build(broker.port, Inbox(), password="s3cret")
+    tries = []
+    with caplog.at_level(logging.DEBUG), started(client):
+        paho_client(client).on_pre_connect = lambda *about: tries.append(about)
+        wait_until(lambda: len(tries) > 1)
+        assert (False, True) == (client.connected, client.alive)
+    told = [line for line in caplog.messages if "refused the connection" in line]
+    assert [f"broker=127.0.0.1:{broker.port} refused the connection: Not authorized"] == told
+    assert "s3cret" not in caplog.text
