@@ -3,14 +3,14 @@
 Every asset keeps the running covariance of its channels. The inverse of the correlation matrix
 gives the linear regression of each channel on all others at once (leave-self-out): the residual
 of channel i is (P z)_i / P_ii, with z the standardised values and P the precision matrix
-(Lauritzen, "Graphical Models", 1996, section 5.1). An asset's channels are compared when each of
-them has spoken since the last comparison, so their rates may differ.
+(Lauritzen, "Graphical Models", 1996, section 5.1). If one channel i is off by some amount, the
+likelihood of all values together rises most when that amount is taken from i itself: by
+(P z)_i^2 / P_ii, the largest of all channels. So the one at fault is told from those that it only
+misleads.
 
-If one channel i is off by some amount, the likelihood of all values together rises most when that
-amount is taken from i itself: by (P z)_i^2 / P_ii, the largest of all channels. So the one at fault
-is told from those that it only misleads.
-
-It needs no training and serves from the first minutes. Owned by the pipeline thread: no locks.
+An asset's channels are compared when each of them has spoken since the last comparison, at about
+the same time; their rates may differ. It needs no training and serves from the first minutes.
+Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _REFIT_TICKS = 64
 _KNOWN_AFTER_TICKS = 256.0
 _RIDGE = 0.02  # of the unit variance: no channel is trusted to be noise-free
 _WAIT_READINGS = 64  # for a silent member, before its asset is left alone
+_SAME_TIME = 0.5  # of the slowest member's interval: values further apart are not compared
 
 
 class Compared(NamedTuple):
@@ -47,6 +48,23 @@ class Compared(NamedTuple):
     """(assets, MEMBERS) >= 0, how much better it all fits if this one channel is at fault"""
 
 
+class _Seats(NamedTuple):
+    """Which of B readings belong to assets, and where; R of them to A assets."""
+
+    assets: NDArray[np.int64]
+    """(A,)"""
+    of: NDArray[np.intp]
+    """(R,) index into `assets`"""
+    slots: NDArray[np.int64]
+    """(R,)"""
+    readings: NDArray[np.intp]
+    """(R,) index into the batch"""
+    arrival: NDArray[np.intp]
+    """(A, MEMBERS) the same, by seat"""
+    taken: Flags
+    """(A, MEMBERS) seats that have a reading in this batch"""
+
+
 class Relations:
     """Covariances of the assets among `capacity` channels."""
 
@@ -55,30 +73,32 @@ class Relations:
         self._asset = np.full(capacity, -1, dtype=np.int64)
         self._slot = np.zeros(capacity, dtype=np.int64)
         self._rows = np.zeros(shape, dtype=np.int64)  # row + 1; 0 = none
+        self._active, self._spoke = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
         self._value, self._mean, self._residual = (np.zeros(shape) for _ in range(3))
-        self._spoke = np.zeros(shape, dtype=np.bool_)
+        self._time, self._interval = (np.zeros(shape) for _ in range(2))
         self._waited = np.zeros(capacity, dtype=np.int64)
         self._ticks = np.zeros(capacity)
         self._covariance = np.zeros((capacity, MEMBERS, MEMBERS))
         self._precision = np.zeros((capacity, MEMBERS, MEMBERS))
 
     def join(self, row: int, asset: int) -> None:
-        """Make a channel a member of an asset; one too many is not compared."""
+        """Make a channel a member of an asset, from its first reading on; one too many is not
+        compared."""
         free = np.flatnonzero(self._rows[asset] == 0)
         if not free.size:
             return
         slot = int(free[0])
         self._asset[row], self._slot[row] = asset, slot
         self._rows[asset, slot] = row + 1
-        self._restart(asset)
 
     def leave(self, rows: Rows) -> None:
         """Take channels out of their assets."""
-        for row in rows[self._asset[rows] >= 0].tolist():
-            asset = int(self._asset[row])
-            self._rows[asset, self._slot[row]] = 0
-            self._asset[row] = -1
-            self._restart(asset)
+        member = rows[self._asset[rows] >= 0]
+        assets, slots = self._at(member)
+        self._rows[assets, slots] = 0
+        self._active[assets, slots] = False
+        self._asset[member] = -1
+        self._restart(assets)
 
     def group(self, rows: Rows) -> NDArray[np.int64]:
         """(B,) the asset of each channel, or a number that is the channel's own."""
@@ -103,30 +123,48 @@ class Relations:
         order = np.argsort(-size, kind="stable")[: int((rows > 0).sum())]
         return rows[order] - 1, size[order] / max(float(size.sum()), 1e-300)
 
-    def observe(self, rows: Rows, values: Floats) -> Compared:
-        """Take one value of each channel in `rows` (unique, in order of arrival)."""
-        grouped = np.flatnonzero(self._asset[rows] >= 0)
-        member = self._at(rows[grouped])
-        assets, inverse = np.unique(member[0], return_inverse=True)
-        at = (inverse, member[1])
-        arrival = np.full((assets.size, MEMBERS), -1)
-        arrival[at] = grouped
-        known = self._rows[assets] > 0
-        missing = known & ~self._spoke[assets]
-        complete = (known.sum(axis=1) > 1) & np.all(~missing | (arrival >= 0), axis=1)
-        # The comparison happens when the last missing member speaks; later readings of the round
-        # belong to the next one.
-        moment = np.where(missing, arrival, -1).max(axis=1, initial=-1)
-        spoken = (arrival >= 0) & (arrival <= moment[:, None])
-        new = self._value[assets]
-        new[at] = values[grouped]
-        compared = np.where(spoken, new, self._value[assets])[complete]
-        self._value[assets] = new
-        self._spoke[assets] = np.where(
-            complete[:, None], (arrival >= 0) & ~spoken, self._spoke[assets] | (arrival >= 0)
-        )
-        self._wait(assets, complete, (arrival >= 0).sum(axis=1))
-        return self._compare(assets[complete], compared)
+    def fits(self, rows: Rows) -> Flags:
+        """(B,) of readings in order of arrival, one a channel: which may be taken in one go.
+
+        An asset's readings are taken up to the one with which it can be compared; a channel's very
+        first reading changes its asset and is taken alone.
+        """
+        seats = self._seat(rows)
+        active = self._active[seats.assets]
+        first = np.where(seats.taken, seats.arrival, rows.size).min(axis=1, initial=rows.size)
+        new = seats.taken & ~active
+        begins = np.where(new, seats.arrival, rows.size).min(axis=1, initial=rows.size)
+        last = np.where(begins == first, first, begins - 1)
+        missing = active & ~self._spoke[seats.assets]
+        complete = (active.sum(axis=1) > 1) & np.all(~missing | seats.taken, axis=1)
+        moment = np.where(missing, seats.arrival, first[:, None]).max(axis=1, initial=-1)
+        last = np.where(complete, np.minimum(last, moment), last)
+        fits = np.ones(rows.size, dtype=np.bool_)
+        fits[seats.readings] = seats.readings <= last[seats.of]
+        return fits
+
+    def observe(self, rows: Rows, times: Floats, values: Floats, interval_s: Floats) -> Compared:
+        """Take readings that fit: one value of each channel in `rows`, in order of arrival.
+
+        `interval_s`: (B,) the usual time between the channel's readings.
+        """
+        seats = self._seat(rows)
+        assets, at = seats.assets, (seats.assets[seats.of], seats.slots)
+        new = ~self._active[at]
+        self._active[at] = True
+        for column, figures in (
+            (self._value, values),
+            (self._time, times),
+            (self._interval, interval_s),
+        ):
+            column[at] = figures[seats.readings]
+        self._spoke[at] = True
+        if new.any():
+            self._restart(at[0][new])
+        active, spoke = self._active[assets], self._spoke[assets]
+        complete = (active.sum(axis=1) > 1) & np.all(spoke | ~active, axis=1)
+        self._wait(assets, complete, seats.taken.sum(axis=1))
+        return self._compare(self._together(assets[complete]))
 
     def learn(self, compared: Compared, learns: Flags) -> None:
         """Let the compared assets teach their covariances where `learns` (per asset)."""
@@ -148,19 +186,42 @@ class Relations:
     def _at(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._asset[rows], self._slot[rows]
 
-    def _restart(self, asset: int) -> None:
+    def _seat(self, rows: Rows) -> _Seats:
+        readings = np.flatnonzero(self._asset[rows] >= 0)
+        member, slots = self._at(rows[readings])
+        assets, of = np.unique(member, return_inverse=True)
+        arrival = np.zeros((assets.size, MEMBERS), dtype=np.intp)
+        taken = np.zeros((assets.size, MEMBERS), dtype=np.bool_)
+        arrival[of, slots] = readings
+        taken[of, slots] = True
+        return _Seats(assets, of, slots, readings, arrival, taken)
+
+    def _together(self, assets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those whose members all spoke at about the same time; where one lags, for instance
+        because a reading was lost, it has to speak again first."""
+        active, times = self._active[assets], self._time[assets]
+        slowest = np.where(active, self._interval[assets], 0.0).max(axis=1, initial=0.0)
+        newest = np.where(active, times, -np.inf).max(axis=1, initial=-np.inf)
+        lags = active & (times < (newest - _SAME_TIME * slowest)[:, None])
+        together = ~lags.any(axis=1)
+        self._spoke[assets] = ~lags & active & ~together[:, None]
+        compared: NDArray[np.int64] = assets[together]
+        return compared
+
+    def _restart(self, assets: NDArray[np.int64]) -> None:
         for column in (self._covariance, self._precision, self._mean, self._residual, self._spoke):
-            column[asset] = 0
-        self._ticks[asset] = 0.0
+            column[assets] = 0
+        self._ticks[assets] = 0.0
 
     def _wait(self, assets: NDArray[np.int64], complete: Flags, spoke: NDArray[np.int64]) -> None:
         """A member that has gone silent must not freeze the residuals of the others."""
         waited = np.where(complete, 0, self._waited[assets] + spoke)
         self._waited[assets] = waited
-        members = (self._rows[assets] > 0).sum(axis=1)
+        members = self._active[assets].sum(axis=1)
         self._residual[assets[waited > _WAIT_READINGS * members]] = 0.0
 
-    def _compare(self, assets: NDArray[np.int64], values: Floats) -> Compared:
+    def _compare(self, assets: NDArray[np.int64]) -> Compared:
+        values = np.where(self._active[assets], self._value[assets], 0.0)
         variance = np.diagonal(self._covariance[assets], axis1=1, axis2=2)
         spread = np.sqrt(variance)
         z = np.divide(values - self._mean[assets], spread, where=spread > 0.0, out=values * 0.0)

@@ -28,7 +28,7 @@ from anomalyd.detection.reading import (
     State,
     Verdicts,
 )
-from anomalyd.detection.relation import Compared, Relations
+from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
 from anomalyd.detection.score import WEEK_S, Scorer
 from anomalyd.detection.window import Windows
@@ -152,7 +152,8 @@ class Pipeline:
         verdicts = Verdicts.blank(readings)
         alerts: list[Alert] = []
         if len(readings):
-            for chosen in rounds(readings.rows, self._relations.group(readings.rows)):
+            groups = self._relations.group(readings.rows)
+            for chosen in rounds(readings.rows, groups, self._relations.fits):
                 alerts += self._round(readings.take(chosen), chosen, verdicts)
         return Outcome(verdicts, alerts)
 
@@ -183,8 +184,6 @@ class Pipeline:
         self._predict(rows[beat.step])
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        compared = self._relations.observe(rows, values)
-        self._scorer.elect(compared)
         expected = self._expected[rows]
         look = self._scorer.look(rows, values, expected, settling, self._relations)
         still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
@@ -198,7 +197,7 @@ class Pipeline:
         interval_s = self._cadence.interval_s(rows)
         quantum = self._quantum(rows)
         self._scorer.learn(rows, values, look, quantum, self.budget_per_week, interval_s, learns)
-        self._learn_relations(compared)
+        self._compare(readings, interval_s)
         self._windows.append(rows, times, values, expected, ~beat.step)
         self._remember(times, score)
 
@@ -235,8 +234,15 @@ class Pipeline:
         each = np.stack([predictor.quantum(rows) for predictor in self._predictors])
         return each[self._predictor[rows], np.arange(rows.size)]
 
-    def _learn_relations(self, compared: Compared) -> None:
-        """An asset with a channel under alert teaches nothing about its relations."""
+    def _compare(self, readings: Readings, interval_s: Floats) -> None:
+        """Compare the assets whose channels have all spoken; what comes of it shows in their next
+        readings. An asset with a channel under alert teaches nothing about its relations."""
+        compared = self._relations.observe(
+            readings.rows, readings.times, readings.values, interval_s
+        )
+        if not compared.assets.size:
+            return
+        self._scorer.elect(compared)
         rows = np.maximum(compared.rows, 0)
         last_s = self._cadence.last_s(rows.ravel())
         under = self._states.quarantined(rows.ravel(), last_s).reshape(rows.shape)

@@ -1,0 +1,119 @@
+"""What is told outside: each transition retained for its channel and once as an event, in order;
+scores where they are asked for; and what could not be sent is counted."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from anomalyd.detection.channels import Channel, ChannelTable
+from anomalyd.detection.reading import Kind, Readings, State, Verdicts
+from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.announce import Announcer
+from anomalyd.runtime.pipeline import Outcome
+from tests.runtime.transitions import transition
+
+ROOT = "anomalyd/main"
+FIELDS = {
+    *("schema", "id", "transition", "channel", "labels", "kind", "severity", "score", "value"),
+    *("expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
+    *("contributors", "recent", "model", "instance", "runbook_url", "reason"),
+}
+
+Sent = tuple[str, Any, int, bool]
+
+
+class Outbox:
+    """Takes documents, or none of them."""
+
+    def __init__(self, takes: bool = True) -> None:
+        self.sent: list[Sent] = []
+        self._takes = takes
+
+    def __call__(self, topic: str, payload: bytes, qos: int, retain: bool) -> bool:
+        self.sent.append((topic, msgspec.json.decode(payload), qos, retain))
+        return self._takes
+
+
+def announcer(send: Callable[[str, bytes, int, bool], bool], scores: bool = False) -> Announcer:
+    table = ChannelTable(9)
+    for name in ("l/a/x", "l/a/y"):
+        table.add(Channel(name, {}, 0))
+    return Announcer(ROOT, send, table, scores)
+
+
+def test_a_transition_is_retained_for_its_channel_and_told_as_an_event() -> None:
+    """Both with QoS 1, the same document, in the order of the transitions."""
+    outbox = Outbox()
+    alerts = [transition("raised", "l/a/x", 5, 2, 0), transition("cleared", "l/a/x", 0, 0, 9)]
+    announcer(outbox).tell(Outcome.of(alerts))
+    documents = [msgspec.json.decode(msgspec.json.encode(alert)) for alert in alerts]
+    assert outbox.sent == [
+        (f"{ROOT}/{topic}", document, 1, retain)
+        for document in documents
+        for topic, retain in (("alert/l/a/x", True), ("event", False))
+    ]
+
+
+def test_the_alert_has_every_field_of_the_contract() -> None:
+    """Others read it by these names."""
+    outbox = Outbox()
+    announcer(outbox).tell(Outcome.of([transition("raised", "l/a/x", 5, 2, 0)]))
+    assert FIELDS == set(outbox.sent[0][1])
+
+
+@pytest.mark.parametrize(
+    ("what", "level"),
+    [("raised", logging.WARNING), ("updated", logging.DEBUG), ("cleared", logging.INFO)],
+)
+def test_a_transition_is_one_line_of_the_log(
+    what: Any, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The channel, what happened to it, and why."""
+    with caplog.at_level(logging.DEBUG):
+        announcer(Outbox()).tell(Outcome.of([transition(what, "l/a/x", 5, 2, 0)]))
+    assert [level] == [record.levelno for record in caplog.records]
+    assert caplog.messages[0].startswith(f"channel=l/a/x alert {what} kind=residual severity=")
+    assert caplog.messages[0].endswith(": too high")
+
+
+def test_what_could_not_be_sent_is_counted() -> None:
+    """An alert that is lost at the outbox is still in the log and in the count."""
+    unlucky = announcer(Outbox(takes=False))
+    alerts: list[Alert] = [transition("raised", "l/a/x", 5, 2, 0)] * 3
+    unlucky.tell(Outcome.of(alerts))
+    assert {"outbox": 3} == unlucky.lost
+
+
+def verdicts() -> Verdicts:
+    """One that can't be said anything of, one that is expected only, and one with a score."""
+    readings = Readings(np.array([0, 0, 1]), np.array([1.0, 2.0, 2.5]), np.array([5.0, 6.0, 7.0]))
+    made = Verdicts.blank(readings)
+    made.expected[1:] = (6.5, 6.75)
+    made.lower[2], made.upper[2], made.score[2] = 6.0, 8.0, 1.5
+    made.state[2], made.kind[2] = State.FIRING, Kind.RELATION
+    return made
+
+
+def test_scores_are_published_where_they_are_asked_for() -> None:
+    """One document a reading that something is known of; what isn't known is null."""
+    outbox = Outbox()
+    announcer(outbox, scores=True).tell(Outcome(verdicts(), []))
+    early = {"time": 2.0, "value": 6.0, "expected": 6.5, "lower": None, "upper": None}
+    early |= {"score": None, "state": "warming", "kind": ""}
+    late = {"time": 2.5, "value": 7.0, "expected": 6.75, "lower": 6.0, "upper": 8.0}
+    late |= {"score": 1.5, "state": "firing", "kind": "relation"}
+    assert outbox.sent == [
+        (f"{ROOT}/score/l/a/x", early, 0, False),
+        (f"{ROOT}/score/l/a/y", late, 0, False),
+    ]
+
+
+def test_without_asking_no_score_is_published() -> None:
+    """A stream of scores costs as much as the readings."""
+    outbox = Outbox()
+    announcer(outbox).tell(Outcome(verdicts(), []))
+    assert [] == outbox.sent

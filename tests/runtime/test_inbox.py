@@ -1,0 +1,102 @@
+"""The inbox's rules: in order, bounded, the newest dropped and counted, and never a wait for who
+puts."""
+
+import threading
+import time
+
+from anomalyd.runtime.inbox import Inbox, Message
+
+WITHIN_S = 10.0
+
+
+def message(number: int) -> Message:
+    return Message("plant/x", str(number).encode(), float(number))
+
+
+def filled(count: int, capacity: int = 100) -> Inbox:
+    inbox = Inbox(capacity)
+    for number in range(count):
+        inbox.put(message(number))
+    return inbox
+
+
+def test_messages_come_in_order_of_arrival() -> None:
+    """Oldest first, at most as many as asked for."""
+    inbox = filled(5)
+    assert [message(0), message(1), message(2)] == inbox.take(3)
+    assert [message(3), message(4)] == inbox.take(3)
+    assert [] == inbox.take(3)
+
+
+def test_a_full_inbox_drops_the_newest_and_counts_it() -> None:
+    """What waits keeps its place; everything that came is in `received`."""
+    inbox = filled(5, capacity=3)
+    assert (3, 5, 2) == (len(inbox), inbox.received, inbox.dropped)
+    assert [message(0), message(1), message(2)] == inbox.take(9)
+    inbox.put(message(5))
+    assert [message(5)] == inbox.take(9)
+
+
+def test_a_closed_inbox_takes_nothing_more_and_gives_what_it_has() -> None:
+    """That is how the pipeline drains."""
+    inbox = filled(2)
+    inbox.close()
+    inbox.put(message(2))
+    assert (True, 2, 1) == (inbox.closed, len(inbox), inbox.dropped)
+    assert [message(0), message(1)] == inbox.take(9)
+
+
+def test_waiting_ends_with_a_message() -> None:
+    """At once if one is there, and when one comes."""
+    assert waited_s(filled(1)) < WITHIN_S / 2
+    inbox = Inbox(9)
+    threading.Timer(0.05, inbox.put, [message(0)]).start()
+    assert waited_s(inbox) < WITHIN_S / 2
+
+
+def test_waiting_ends_when_it_is_closed() -> None:
+    """Or the pipeline would sleep while the daemon is to stop."""
+    inbox = Inbox(9)
+    threading.Timer(0.05, inbox.close).start()
+    assert waited_s(inbox) < WITHIN_S / 2
+    assert waited_s(inbox) < WITHIN_S / 2, "and stays so"
+    inbox.take(9)
+    assert waited_s(inbox) < WITHIN_S / 2, "also after taking"
+
+
+def test_waiting_ends_while_something_is_left() -> None:
+    """A take of fewer than there are leaves the rest to be taken at once."""
+    inbox = filled(3)
+    inbox.take(2)
+    assert waited_s(inbox) < WITHIN_S / 2
+
+
+def test_waiting_has_an_end() -> None:
+    """Nothing comes: the pipeline still shows that it is alive."""
+    inbox = filled(1)
+    inbox.take(1)
+    begin = time.monotonic()
+    inbox.wait(0.05)
+    assert 0.04 < time.monotonic() - begin < WITHIN_S
+
+
+def waited_s(inbox: Inbox) -> float:
+    begin = time.monotonic()
+    inbox.wait(WITHIN_S)
+    return time.monotonic() - begin
+
+
+def test_nothing_is_lost_between_two_threads() -> None:
+    """One puts and one takes, at full speed and without a lock."""
+    count = 50_000
+    inbox = Inbox(count)
+    putter = threading.Thread(target=lambda: [inbox.put(message(each)) for each in range(count)])
+    putter.start()
+    taken: list[Message] = []
+    deadline = time.monotonic() + WITHIN_S
+    while len(taken) < count and time.monotonic() < deadline:
+        inbox.wait(WITHIN_S)
+        taken += inbox.take(700)
+    putter.join()
+    assert [message(each) for each in range(count)] == taken
+    assert (count, 0, 0) == (inbox.received, inbox.dropped, len(inbox))

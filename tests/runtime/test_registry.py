@@ -1,0 +1,85 @@
+"""The registry's rules: one predictor for each stream, each file loaded once, and a file that
+can't be used refused by name."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from anomalyd.errors import ModelError
+from anomalyd.model import checkpoint
+from anomalyd.runtime import registry
+from anomalyd.settings import Stream
+
+CAPACITY = 16
+
+
+def stream(model: str | None = None) -> Stream:
+    return Stream(topic="plant/{sensor}", model=Path(model) if model else None)
+
+
+def test_without_a_model_the_shipped_one_serves_everything(tmp_path: Path) -> None:
+    """Every stream, and channels of no stream, share one predictor."""
+    served = registry.load([stream(), stream()], tmp_path, CAPACITY)
+    assert 3 == len(served.predictors)
+    assert 1 == len({id(each) for each in served.predictors})
+    assert 1 == len(served.models)
+
+
+def test_a_stream_has_the_model_that_it_names(tmp_path: Path) -> None:
+    """Found beside the configuration; channels of no stream have the shipped one."""
+    shutil.copy(checkpoint.shipped(), tmp_path / "pump.safetensors")
+    served = registry.load([stream("pump.safetensors"), stream()], tmp_path, CAPACITY)
+    pump, shipped, nobody = served.predictors
+    assert pump is not shipped
+    assert nobody is shipped
+    assert pump.name.startswith("pump-")
+    assert ["pump.safetensors", checkpoint.shipped().name] == [
+        each["file"] for each in served.models
+    ]
+
+
+def test_a_file_is_loaded_once(tmp_path: Path) -> None:
+    """Two streams with the same model share a predictor, and it is listed once."""
+    shutil.copy(checkpoint.shipped(), tmp_path / "pump.safetensors")
+    streams = [stream("pump.safetensors"), stream("pump.safetensors")]
+    first, second, _ = registry.load(streams, tmp_path, CAPACITY).predictors
+    assert first is second
+    served = registry.load(streams, tmp_path, CAPACITY)
+    assert ["pump.safetensors"] == [each["file"] for each in served.models]
+
+
+def test_an_absolute_path_stands_for_itself(tmp_path: Path) -> None:
+    """The folder is for relative paths."""
+    elsewhere = tmp_path / "elsewhere.safetensors"
+    shutil.copy(checkpoint.shipped(), elsewhere)
+    served = registry.load([stream(str(elsewhere))], tmp_path / "nowhere", CAPACITY)
+    assert served.predictors[0].name.startswith("elsewhere-")
+
+
+def test_a_model_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    """Its name ends with the beginning of its tensors' SHA-256, which is exported in full."""
+    served = registry.load([stream()], tmp_path, CAPACITY)
+    digest = checkpoint.load(checkpoint.shipped()).sha256
+    assert digest == served.models[0]["sha256"]
+    assert f"next_step-{digest[:12]}" == served.predictors[0].name == served.models[0]["model"]
+
+
+@pytest.mark.parametrize("content", [None, "folder", b"", b"{}", b"not a model" * 100])
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | str | None) -> None:
+    """Missing, a folder, empty or foreign: ModelError, before anything runs."""
+    if content == "folder":
+        (tmp_path / "pump.safetensors").mkdir()
+    if isinstance(content, bytes):
+        (tmp_path / "pump.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"pump\.safetensors"):
+        registry.load([stream("pump.safetensors")], tmp_path, CAPACITY)
+
+
+def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
+    """A flipped bit must not quietly score a plant."""
+    damaged = bytearray(checkpoint.shipped().read_bytes())
+    damaged[-1000] ^= 1
+    (tmp_path / "pump.safetensors").write_bytes(damaged)
+    with pytest.raises(ModelError, match=r"pump\.safetensors"):
+        registry.load([stream("pump.safetensors")], tmp_path, CAPACITY)
