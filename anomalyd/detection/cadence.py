@@ -82,7 +82,11 @@ class Cadence:
         learns = beat.step & ~beat.gap & (steps > 0.0) & (self._grid[rows] == 0.0)
         interval = self._interval[rows]
         rate = np.maximum(1.0 / _INTERVAL_READINGS, 1.0 / np.maximum(steps, 1.0))
-        self._interval[rows] = np.where(learns, interval + rate * (since - interval), interval)
+        usual = np.where(learns, interval + rate * (since - interval), interval)
+        # One gap is a gap. Another one right behind it is how this channel speaks now: without
+        # this, what was queued and came in a burst would make every later reading a gap.
+        again = beat.gap & (self._settling[rows] > 0)
+        self._interval[rows] = np.where(again, since, usual)
         self._steps[rows] = steps + beat.step
         self._last[rows] = times
         settling = np.maximum(self._settling[rows] - beat.step, 0)

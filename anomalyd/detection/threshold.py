@@ -95,7 +95,7 @@ class Tails:
         if not rows.size:
             return
         before = self._state[rows].transpose(1, 2, 0)
-        state = np.ascontiguousarray(before)
+        state = before.copy(order="C")
         known = ~np.isnan(views)
         views = np.where(known, views, 0.0)
         _follow_quantile(state, views, floor, self._rate)
@@ -105,7 +105,7 @@ class Tails:
 
     def _threshold(self, state: Floats, floor: Floats, risk: Floats) -> Floats:
         quantile, peaks, mean = state[QUANTILE], state[PEAKS], state[EXCESS]
-        variance = np.maximum(state[SQUARE] - mean * mean, 1e-300)
+        variance = np.maximum(state[SQUARE] - mean * mean, 1e-6 * mean * mean + 1e-300)
         shape = 0.5 * (1.0 - mean * mean / variance)
         shape = (_SHAPE_WEIGHT * self._shape + peaks * np.clip(shape, -0.5, 0.5)) / (
             _SHAPE_WEIGHT + peaks

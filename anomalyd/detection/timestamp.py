@@ -39,19 +39,17 @@ def _number(time: float | str | None) -> float:
 
 
 def parse_text(text: str) -> float:
-    """ISO 8601 (UTC where no zone is given) or a number as text; NaN where it is neither."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return _text_number(text)
-    try:
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (OverflowError, ValueError):
-        return np.nan
-
-
-def _text_number(text: str) -> float:
+    """A number as text, or ISO 8601 (UTC where no zone is given); NaN where it is neither."""
+    # The number first: 1712121512345 would be a date of the year 1712 to an ISO 8601 parser.
     try:
         return float(text)
     except ValueError:
+        return _iso(text)
+
+
+def _iso(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, ValueError):
         return np.nan

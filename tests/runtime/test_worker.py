@@ -1,0 +1,148 @@
+"""The pipeline thread's rules: everything that arrived is scored, also when it is to stop; it shows
+its progress, forgets who fell silent, and an exception ends it and nothing hides that."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from anomalyd.runtime import registry, worker
+from anomalyd.runtime.inbox import Inbox, Message
+from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
+from anomalyd.settings import Alerts, Channels, Stream
+
+WITHIN_S = 10.0
+STREAM = Stream(topic="bare/{sensor}", value="")
+
+
+class Parts:
+    """A worker and what is around it."""
+
+    def __init__(
+        self,
+        publish: Callable[[Outcome], None] = lambda outcome: None,
+        retire_after_s: float = 3600.0,
+    ) -> None:
+        served = registry.load([STREAM], Path(), 64)
+        self.inbox = Inbox(100_000)
+        self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [STREAM], served.predictors)
+        intake = Intake([STREAM], self.pipeline, 60.0)
+        self.worker = Worker(self.inbox, intake, self.pipeline, publish, 0.001, retire_after_s)
+
+    def put(self, count: int, sensor: str = "x") -> None:
+        for number in range(count):
+            now = time.monotonic()
+            self.inbox.put(Message(f"bare/{sensor}", str(number).encode(), now))
+
+
+@contextmanager
+def running(parts: Parts) -> Iterator[Parts]:
+    parts.worker.start()
+    try:
+        yield parts
+    finally:
+        parts.inbox.close()
+        assert parts.worker.join(WITHIN_S)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.005)
+
+
+def test_what_arrives_is_scored_and_handed_on() -> None:
+    """In batches of whatever has come, in the order in which it came."""
+    outcomes: list[Outcome] = []
+    with running(Parts(outcomes.append)) as parts:
+        assert "pipeline" in {thread.name for thread in threading.enumerate()}
+        parts.put(500)
+        wait_until(lambda: parts.pipeline.readings_scored == 500)
+    values = [value for outcome in outcomes for value in outcome.verdicts.values.tolist()]
+    assert [float(number) for number in range(500)] == values
+    assert parts.worker.batches == len(outcomes)
+
+
+def test_a_closed_inbox_is_emptied_before_the_end() -> None:
+    """Draining: what had arrived gets its verdict, and then the thread ends."""
+    parts = Parts()
+    for _ in range(500):
+        for sensor in range(60):
+            parts.put(1, str(sensor))
+    parts.inbox.close()
+    assert not parts.worker.alive
+    parts.worker.start()
+    assert parts.worker.join(WITHIN_S)
+    assert (False, 30_000) == (parts.worker.alive, parts.pipeline.readings_scored)
+
+
+def test_progress_is_shown_also_when_nothing_comes() -> None:
+    """The watchdog is fed by it: silence on the broker is not a stuck daemon."""
+    with running(Parts()) as parts:
+        begin = parts.worker.progress_at
+        wait_until(lambda: parts.worker.progress_at > begin)
+        again = parts.worker.progress_at
+        wait_until(lambda: parts.worker.progress_at > again)
+
+
+def test_latency_is_counted_once_for_each_reading() -> None:
+    """From its arrival to its verdict, into the buckets that are exported; what was refused has
+    none."""
+    with running(Parts()) as parts:
+        parts.inbox.put(Message("bare/late", b"1", time.monotonic() - 3.0))
+        parts.inbox.put(Message("bare/broken", b"high", time.monotonic()))
+        parts.put(10)
+        wait_until(lambda: parts.pipeline.readings_scored == 11)
+        wait_until(lambda: int(parts.worker.latency_counts.sum()) == 11)
+    slow = LATENCY_BOUNDS_S.index(5.0)
+    assert 1 == parts.worker.latency_counts[slow]
+    assert 3.0 < parts.worker.latency_sum_s < 3.0 + WITHIN_S
+
+
+def test_who_fell_silent_is_retired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who speaks stays."""
+    monkeypatch.setattr(worker, "_HOUSEKEEPING_S", 0.01)
+    with running(Parts(retire_after_s=1.0)) as parts:
+        parts.put(1, "old")
+        wait_until(lambda: len(parts.pipeline.table) == 1)
+
+        def only_new() -> bool:
+            parts.put(1, "new")
+            return [each.name for _, each in parts.pipeline.table.listing()] == ["new"]
+
+        wait_until(only_new)
+
+
+def test_an_exception_ends_the_thread_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Half-changed columns must not go on: `alive` tells the service, which ends the process."""
+
+    def fail(outcome: Outcome) -> None:
+        raise ZeroDivisionError("out of luck")
+
+    parts = Parts(fail)
+    with caplog.at_level(logging.ERROR):
+        parts.worker.start()
+        parts.put(1)
+        assert parts.worker.join(WITHIN_S)
+    assert not parts.worker.alive
+    assert ["the pipeline thread died"] == caplog.messages
+    assert caplog.records[0].exc_info
+
+
+def test_joining_gives_up_after_a_while() -> None:
+    """A pipeline that hangs must not keep the daemon from ending."""
+    hang = threading.Event()
+    parts = Parts(lambda outcome: bool(hang.wait(WITHIN_S)) and None)
+    parts.worker.start()
+    parts.put(1)
+    parts.inbox.close()
+    assert not parts.worker.join(0.1)
+    hang.set()
+    assert parts.worker.join(WITHIN_S)
