@@ -183,7 +183,12 @@ def test_the_socket_behind_gives_the_bytes_that_were_sent() -> None:
     with ours, theirs:
         buffered = BufferedSocket(ours)
         sent = bytes(range(256)) * 1000
-        thread = threading.Thread(target=lambda: (theirs.sendall(sent), theirs.close()))
+
+        def send() -> None:
+            theirs.sendall(sent)
+            theirs.close()
+
+        thread = threading.Thread(target=send)
         thread.start()
         found = b""
         while chunk := buffered.recv(1 + len(found) % 7000):
@@ -312,7 +317,7 @@ def test_the_will_speaks_for_a_connection_that_broke(mosquitto: Mosquitto) -> No
     with Subscriber(mosquitto, STATUS) as watcher, connected(mosquitto) as (client, _):
         watcher.wait_for(lambda heard: heard.payload == BIRTH)
         link = paho_client(client).socket()
-        assert link is not None
+        assert isinstance(link, BufferedSocket)
         link.shutdown(socket.SHUT_RDWR)
         watcher.wait_for(lambda heard: heard.payload == WILL)
         watcher.wait_for(lambda heard: heard.payload == BIRTH)

@@ -63,7 +63,7 @@ class Daemon(Child):
         self.http_port = http_port or free_port()
         config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(_CONFIG.format(broker=broker_port, http=self.http_port, more=more))
-        command = [sys.executable, "-m", "anomalyd", "run", "--config", config]
+        command: list[str | Path] = [sys.executable, "-m", "anomalyd", "run", "--config", config]
         log = config.with_suffix(".log")
         super().__init__("anomalyd", command, log, own_environment(environment or {}))
 

@@ -97,4 +97,6 @@ def test_channels_stand_still_each_for_itself() -> None:
         scores = stillness.score(both, np.array([20.0, value]))
         stillness.learn(both, np.array([20.0, value]), np.array([True, True]))
     assert [1.0, 0.0] == scores.tolist()
-    assert {0.0} == {float(stillness.score(np.array([1]), np.array([value]))[0]) for value in (1, 2)}
+    assert {0.0} == {
+        float(stillness.score(np.array([1]), np.array([value]))[0]) for value in (1, 2)
+    }

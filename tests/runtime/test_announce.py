@@ -102,9 +102,15 @@ def test_scores_are_published_where_they_are_asked_for() -> None:
     """One document a reading that something is known of; what isn't known is null."""
     outbox = Outbox()
     announcer(outbox, scores=True).tell(Outcome(verdicts(), []))
-    early = {"time": 2.0, "value": 6.0, "expected": 6.5, "lower": None, "upper": None}
+    early: dict[str, Any] = {
+        "time": 2.0,
+        "value": 6.0,
+        "expected": 6.5,
+        "lower": None,
+        "upper": None,
+    }
     early |= {"score": None, "state": "warming", "kind": ""}
-    late = {"time": 2.5, "value": 7.0, "expected": 6.75, "lower": 6.0, "upper": 8.0}
+    late: dict[str, Any] = {"time": 2.5, "value": 7.0, "expected": 6.75, "lower": 6.0, "upper": 8.0}
     late |= {"score": 1.5, "state": "firing", "kind": "relation"}
     assert outbox.sent == [
         (f"{ROOT}/score/l/a/x", early, 0, False),

@@ -90,7 +90,12 @@ def test_nothing_is_lost_between_two_threads() -> None:
     """One puts and one takes, at full speed and without a lock."""
     count = 50_000
     inbox = Inbox(count)
-    putter = threading.Thread(target=lambda: [inbox.put(message(each)) for each in range(count)])
+
+    def put_all() -> None:
+        for number in range(count):
+            inbox.put(message(number))
+
+    putter = threading.Thread(target=put_all)
     putter.start()
     taken: list[Message] = []
     deadline = time.monotonic() + WITHIN_S

@@ -308,7 +308,7 @@ def test_an_alert_that_a_retired_channel_leaves_is_cleared() -> None:
     """With a reason that a person can read: there is no last value to speak of."""
     intake, pipeline = build(BARE)
     row = heard(intake, pipeline, "bare/old", 0)
-    values = np.random.default_rng(1).normal(size=1000)
+    values: Floats = np.random.default_rng(1).normal(size=1000)
     raised = [*feed(pipeline, row, values), *feed(pipeline, row, np.array([1000.0]), NOW_S + 1001)]
     assert ["raised"] == [alert.transition for alert in raised]
     (cleared,) = intake.retire(row, NOW_S + 2000)
@@ -317,7 +317,7 @@ def test_an_alert_that_a_retired_channel_leaves_is_cleared() -> None:
 
 
 def feed(pipeline: Pipeline, row: int, values: Floats, first_s: float = NOW_S + 1) -> Sequence[Any]:
-    times = first_s + np.arange(values.size)
+    times = first_s + np.arange(values.size, dtype=np.float64)
     return pipeline.step(Readings(np.full(values.size, row), times, values)).alerts
 
 

@@ -13,8 +13,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anomalyd.demo.plant import Fault, Plant
@@ -124,7 +122,9 @@ def plant_of_five(seed: int = 0) -> Readings:
     rows = np.broadcast_to(np.arange(5), values.shape)
     copies = np.where(rng.random(values.shape) < 0.1, 2, 1) * (rng.random(values.shape) > 0.02)
     flat = np.repeat(np.arange(values.size), copies.ravel())
-    arrivals = times.ravel()[flat] + rng.uniform(0.0, 0.3, flat.size) * (rng.random(flat.size) < 0.1)
+    arrivals = times.ravel()[flat] + rng.uniform(0.0, 0.3, flat.size) * (
+        rng.random(flat.size) < 0.1
+    )
     again = np.concatenate(([False], flat[1:] == flat[:-1]))
     newer = again & (rng.random(flat.size) < 0.7)
     moments = times.ravel()[flat] + np.where(newer, 0.35, 0.0)
@@ -134,7 +134,9 @@ def plant_of_five(seed: int = 0) -> Readings:
     )
 
 
-def run_in(cuts: Sequence[int], readings: Readings, stream: Stream = STREAM) -> tuple[Run, Verdicts]:
+def run_in(
+    cuts: Sequence[int], readings: Readings, stream: Stream = STREAM
+) -> tuple[Run, Verdicts]:
     """The five channels' readings, cut at these places."""
     run = Run(channels=QUICK, stream=stream)
     run.add(*ASSET, asset="m")
@@ -168,4 +170,531 @@ def test_a_batch_says_what_its_readings_say_one_by_one(interval_s: float | None)
     for cuts in ([], range(5, size, 5), np.flatnonzero(rng.random(size) < 0.05).tolist()):
         again, other = run_in(cuts, readings, stream)
         assert same(verdicts, other)
-        assert sorted(expected) == sorted((each.id, each.transition, each.kind) for each in again.alerts)
+        assert sorted(expected) == sorted(
+            (each.id, each.transition, each.kind) for each in again.alerts
+        )
+
+
+def test_what_comes_later_changes_nothing() -> None:
+    """No verdict and no alert looks ahead: whatever follows a reading, in its batch or after it,
+    the readings up to it are judged alike."""
+    readings = plant_of_five()
+    run, verdicts = run_in([], readings)
+    rng = np.random.default_rng(1)
+    for size in (400, 1300, 1850, 1960):
+        values = readings.values.copy()
+        values[size:] = rng.normal(0.0, 100.0, values[size:].size)
+        rows = np.append(readings.rows[:size], rng.permutation(readings.rows[size:]))
+        _, other = run_in([], Readings(rows, readings.times, values))
+        past = np.arange(len(readings)) < size
+        assert same(_chosen(verdicts, past), _chosen(other, past))
+
+
+def _chosen(verdicts: Verdicts, chosen: NDArray[np.bool_]) -> Verdicts:
+    return Verdicts(*(column[chosen] for column in astuple(verdicts)))
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, 0.0), (1.8, 32.0), (7.0, -1e4)])
+def test_the_unit_of_a_channel_changes_no_verdict(factor: float, offset: float) -> None:
+    """Pascal or bar, Celsius or Fahrenheit: same states, same kinds, same scores, and what was
+    expected is in the channel's own unit."""
+    readings = plant_of_five()
+    other = Readings(readings.rows, readings.times, factor * readings.values + offset)
+    (run, plain), (_, scaled) = run_in([], readings), run_in([], other)
+    assert run.transitions()
+    assert states(plain) == states(scaled)
+    assert kinds(plain) == kinds(scaled)
+    assert scaled.score == pytest.approx(plain.score, rel=0.02, abs=0.002, nan_ok=True)
+    tolerance = 0.01 * factor
+    for ours, theirs in ((plain.expected, scaled.expected), (plain.upper, scaled.upper)):
+        assert theirs == pytest.approx(factor * ours + offset, rel=1e-2, abs=tolerance, nan_ok=True)
+
+
+def test_the_same_readings_write_the_same_documents() -> None:
+    """Two runs over the same readings say the same, to the last byte."""
+    (one, verdicts), (other, again) = (run_in([700], plant_of_five()) for _ in range(2))
+    assert one.alerts
+    assert msgspec.json.encode(one.alerts) == msgspec.json.encode(other.alerts)
+    for column, same_column in zip(astuple(verdicts), astuple(again), strict=True):
+        assert column.tobytes() == same_column.tobytes()
+
+
+# --- warming --------------------------------------------------------------------------------------
+
+
+def wild(readings: int, channels: int, seed: int) -> Floats:
+    """Channels of every bad sort: heavy tails, walks, bursts, steps, ramps, and lost readings."""
+    rng = np.random.default_rng(seed)
+    heavy = rng.standard_t(1.2, (readings, channels))
+    values = np.where(rng.random(channels) < 0.5, heavy.cumsum(axis=0), heavy)
+    values *= 10.0 ** rng.integers(-3, 6, channels)
+    values += 100.0 * np.floor(np.arange(readings)[:, None] / rng.integers(5, 300, channels))
+    values[rng.random(values.shape) < 0.02] = np.inf
+    return values
+
+
+def test_a_warming_channel_never_alerts() -> None:
+    """Until it has been seen for `warmup_readings` a channel is warming, has no score and no
+    alert, whatever it says; and wherever a verdict says warming, there is no score."""
+    readings, channels = CHANNELS.warmup_readings, CHANNELS.max
+    run = Run()
+    rows = np.array(run.add(*map(str, range(channels))))
+    for at, values in enumerate(wild(3 * readings, channels, seed=0)):
+        verdicts = run.step(Readings(rows, np.full(channels, START_S + at), values))
+        assert at >= readings or not run.alerts
+        assert at >= readings or {State.WARMING} == set(states(verdicts))
+        assert np.isnan(verdicts.score[verdicts.state == State.WARMING]).all()
+    assert run.alerts
+
+
+# --- one alert, from raise to clear ---------------------------------------------------------------
+
+
+def test_a_spike_raises_one_alert_and_clears_it() -> None:
+    """A reading far outside raises at once; the alert ends with the same id, after enough ordinary
+    readings in a row."""
+    run, row = quiet()
+    run.live(row, [80.0, *noise(200, seed=1)], start=1000.0)
+    (raised, kind, at_s), (cleared, *_, cleared_s) = run.transitions()
+    assert ("raised", "residual", 1000.0, "cleared") == (raised, kind, at_s, cleared)
+    assert 1000.0 + Alerts().clear_readings <= cleared_s <= 1100.0
+    assert 1 == len({alert.id for alert in run.alerts})
+
+
+def test_enough_readings_in_a_row_raise() -> None:
+    """With `pending_readings` = 3 one wild reading is pending and passes; the third in a row
+    raises."""
+    run, row = quiet(alerts=Alerts(pending_readings=3))
+    passed = states(run.live(row, [80.0, *noise(200, seed=1)], start=1000.0))
+    assert State.PENDING == passed[0]
+    assert {State.NORMAL} == set(passed[3:])
+    assert not run.alerts
+    lasted = states(run.live(row, [80.0, -40.0, 80.0], start=1300.0))
+    assert [State.PENDING, State.PENDING, State.FIRING] == lasted
+    assert [("raised", "residual", 1302.0)] == run.transitions()
+
+
+def test_a_firing_alert_ends_only_when_the_score_stays_low() -> None:
+    """A wild reading before the score has stayed low for long enough keeps the alert open: one
+    incident, one alert."""
+    run, row = quiet()
+    restless = noise(100, seed=1)
+    restless[::10] = 80.0
+    run.live(row, restless, start=1000.0)
+    assert ["raised"] == [transition for transition, *_ in run.transitions()]
+    run.live(row, noise(100, seed=2), start=1100.0)
+    assert ["raised", "cleared"] == [transition for transition, *_ in run.transitions()]
+
+
+def _band(verdicts: Verdicts, at: int) -> float:
+    return float(verdicts.upper[at] - verdicts.lower[at])
+
+
+def test_readings_under_alert_move_no_threshold() -> None:
+    """From raise to clear the band stays as wide as it was before; the next incident of the same
+    size is found as well."""
+    run, row = quiet()
+    before = _band(run.live(row, noise(10, seed=1), start=1000.0), -1)
+    burst = noise(60, seed=2)
+    burst[::3] += 40.0
+    under = run.live(row, burst, start=1010.0)
+    assert {State.FIRING} == set(states(under))
+    widths = [_band(under, at) for at in range(60)]
+    assert widths[1:] == pytest.approx([before] * 59, rel=0.05)
+    run.live(row, noise(200, seed=3), start=1070.0)
+    run.live(row, [60.0], start=1270.0)
+    assert ["raised", "cleared", "raised"] == [transition for transition, *_ in run.transitions()]
+
+
+def test_a_new_level_is_accepted_in_the_end() -> None:
+    """A level that stays is under alert for `accept_after_s`, then it is learnt and the alert
+    clears; it is not raised again, and it is what is expected."""
+    run, row = quiet(2000, Alerts(accept_after_s=300.0))
+    run.live(row, 15.0 + noise(3000, seed=1), start=2000.0)
+    (raised, *_, at_s), (cleared, *_, cleared_s) = run.transitions()
+    assert ("raised", 2000.0, "cleared") == (raised, at_s, cleared)
+    assert 2300.0 < cleared_s < 4000.0
+    after = run.live(row, 15.0 + noise(100, seed=2), start=5000.0)
+    assert {State.NORMAL} == set(states(after))
+    assert after.expected == pytest.approx(35.0, abs=2.0)
+
+
+def test_a_long_alert_is_updated() -> None:
+    """An alert that goes on is told again every `update_every_s`, under its own id."""
+    run, row = quiet(2000, Alerts(update_every_s=100.0))
+    run.live(row, 15.0 + noise(1000, seed=1), start=2000.0)
+    first = run.alerts[0]
+    due = [alert for alert in run.alerts[1:] if alert.kind == first.kind]
+    assert {first.id} == {alert.id for alert in run.alerts}
+    assert {first.started_at} == {alert.started_at for alert in run.alerts}
+    assert 9 <= len(due) <= 14
+    moments = [alert.updated_at for alert in run.alerts]
+    assert sorted(set(moments)) == moments
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+
+def test_a_lively_channel_that_stands_still_is_stuck() -> None:
+    """The same value for far longer than ever raises `stuck`; the first changes end it."""
+    run, row = quiet()
+    run.live(row, [20.0] * 60, start=1000.0)
+    run.live(row, noise(100, seed=1), start=1060.0)
+    (raised, kind, at_s), (cleared, *_, cleared_s) = run.transitions()
+    assert ("raised", "stuck", 1029.0, "cleared") == (raised, kind, at_s, cleared)
+    assert cleared_s <= 1100.0
+
+
+def test_a_sensor_that_leaves_its_machine_is_told_by_the_others() -> None:
+    """A signal that would be normal by itself, but not beside the other channels of its asset,
+    raises `relation` on that channel and on no other; the shares name it first."""
+    flow, steps = "line1/pump1/flow", 1600
+    plant = Plant(1, 8, [Fault("decoupled", flow, start=1200, duration=250)])
+    run = Run()
+    rows = run.add(*plant.names, asset="line1/pump1")
+    times = np.repeat(START_S + np.arange(steps), len(rows))
+    run.step(Readings(np.tile(rows, steps), times, plant.run(steps).ravel()))
+    raised = run.alerts[0]
+    assert {(flow, "relation")} == {(alert.channel, alert.kind) for alert in run.alerts}
+    assert ["raised", "cleared"] == [transition for transition, *_ in run.transitions()]
+    assert START_S + 1200.0 <= _seconds(raised.started_at) <= START_S + 1260.0
+    shares = [each.share for each in raised.contributors]
+    assert flow == raised.contributors[0].channel
+    assert sorted(shares, reverse=True) == shares
+    assert 0.0 < sum(shares) <= 1.0001
+
+
+def test_a_silent_neighbour_freezes_no_alert() -> None:
+    """What the channels of an asset said together counts no more once one of them has been silent
+    for long: an alert that rests on it ends."""
+    pressure, steps = "line1/pump1/pressure", 1800
+    plant = Plant(1, 8, [Fault("decoupled", pressure, start=1200, duration=60)])
+    run = Run()
+    rows = np.array(run.add(*plant.names, asset="line1/pump1"))
+    values, at = plant.run(steps), np.arange(steps)[:, None]
+    speaks = (rows > 0) | (at < 1225)
+    times = np.broadcast_to(START_S + at, values.shape)
+    where = np.broadcast_to(rows, values.shape)
+    run.step(Readings(where[speaks], times[speaks], values[speaks]))
+    assert (pressure, "raised") == (run.alerts[0].channel, run.alerts[0].transition)
+    assert (pressure, "cleared") == (run.alerts[-1].channel, run.alerts[-1].transition)
+
+
+def test_a_constant_channel_that_jumps_alerts() -> None:
+    """A channel that never moved is known well: a change far beyond its level's last digits is an
+    event."""
+    run = Run()
+    (row,) = run.add("constant")
+    run.live(row, [50.0] * 500)
+    run.live(row, [60.0] * 3, start=500.0)
+    assert [("raised", "residual", 500.0)] == run.transitions()
+
+
+def test_a_constant_channel_never_alerts() -> None:
+    """Whatever its level is, a channel that doesn't move is neither stuck nor off."""
+    levels = [0.0, *(sign * 10.0**power for sign in (-1, 1) for power in range(-12, 13, 2))]
+    run = Run()
+    rows = np.array(run.add(*map(str, levels)))
+    times = np.repeat(START_S + np.arange(1200), rows.size)
+    verdicts = run.step(Readings(np.tile(rows, 1200), times, np.tile(levels, 1200)))
+    assert not run.alerts
+    assert {State.WARMING, State.NORMAL} == set(states(verdicts))
+
+
+# --- readings that don't count --------------------------------------------------------------------
+
+
+def test_what_is_no_number_is_rejected() -> None:
+    """NaN and infinities are counted, told as `value`, scored by nobody, and change nothing."""
+    run, row = quiet()
+    junk = [np.nan, np.inf, -np.inf]
+    verdicts = run.live(row, junk, start=1000.0)
+    assert [Kind.VALUE] * 3 == kinds(verdicts)
+    assert [State.NORMAL] * 3 == states(verdicts)
+    assert np.isnan(verdicts.score).all() and np.isnan(verdicts.expected).all()
+    assert {"value": 3} == dict(run.pipeline.rejected)
+    assert 1000 == run.pipeline.readings_scored
+    plain, _ = quiet()
+    ours, theirs = (each.live(row, noise(50, 1), start=1003.0) for each in (run, plain))
+    assert same(ours, theirs)
+
+
+def test_late_and_double_readings_are_rejected() -> None:
+    """A reading that isn't newer than its channel's last is counted, told as `late`, and changes
+    nothing, however far off its value is."""
+    run, row = quiet()
+    late = Readings(np.full(3, row), START_S + np.array([999.0, 998.5, -1e6]), np.full(3, 1e6))
+    verdicts = run.step(late)
+    assert [Kind.LATE] * 3 == kinds(verdicts)
+    assert [State.NORMAL] * 3 == states(verdicts)
+    assert np.isnan(verdicts.score).all()
+    assert {"late": 3} == dict(run.pipeline.rejected)
+    assert 1000 == run.pipeline.readings_scored
+    plain, _ = quiet()
+    ours, theirs = (each.live(row, noise(50, 1), start=1000.0) for each in (run, plain))
+    assert same(ours, theirs)
+
+
+def test_junk_changes_no_other_verdict() -> None:
+    """With all that is rejected left out, the rest is judged alike."""
+    readings = plant_of_five()
+    run, verdicts = run_in([], readings)
+    rejected = np.isin(verdicts.kind, [Kind.LATE, Kind.VALUE])
+    assert rejected.sum() == sum(run.pipeline.rejected.values()) > 50
+    clean, others = run_in([], readings.take(~rejected))
+    assert same(_chosen(verdicts, ~rejected), others)
+    assert msgspec.json.encode(run.alerts) == msgspec.json.encode(clean.alerts)
+    assert not clean.pipeline.rejected
+
+
+@pytest.mark.parametrize("size", [1e39, 1e155, 1.7e308])
+@pytest.mark.parametrize("after", [50, 400])
+def test_a_number_that_no_sensor_measures_harms_nobody(size: float, after: int) -> None:
+    """However large a finite value is, it brings no arithmetic to fail, and the other channels of
+    its asset go on."""
+    run = Run(channels=QUICK)
+    rows = run.add(*ASSET, asset="m")
+    values = np.tile(noise(600)[:, None], len(rows)) + noise(1800, 1).reshape(600, 3) / 10.0
+    values[after, 0], values[after + 2, 0] = size, -size
+    times = np.repeat(START_S + np.arange(600), len(rows))
+    verdicts = run.step(Readings(np.tile(rows, 600), times, values.ravel()))
+    assert {State.NORMAL} == set(states(_chosen(verdicts, verdicts.rows != rows[0]))[50:])
+    assert not {alert.channel for alert in run.alerts} & set(ASSET[1:])
+
+
+# --- gaps -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moved", [0.0, 3.0])
+def test_a_gap_is_no_alert(moved: float) -> None:
+    """After a silence of more than `gap_intervals` the first readings are not scored, and a world
+    that has moved on a little is no event."""
+    run, row = quiet()
+    back = run.live(row, moved + noise(300, seed=1), start=1000.0 + CHANNELS.gap_intervals + 1.0)
+    assert [State.WARMING] * 3 + [State.NORMAL] * 297 == states(back)
+    assert [Kind.GAP] * 3 + [Kind.NONE] * 297 == kinds(back)
+    assert [True] * 3 + [False] * 297 == np.isnan(back.score).tolist()
+    assert not run.alerts
+
+
+def test_a_short_silence_is_no_gap() -> None:
+    """A few lost readings cost nothing: the next one is scored."""
+    run, row = quiet()
+    back = run.live(row, noise(10, seed=1), start=1000.0 + CHANNELS.gap_intervals - 2.0)
+    assert [State.NORMAL] * 10 == states(back)
+
+
+def test_an_alert_outlives_a_gap() -> None:
+    """What can't be scored ends no alert and raises none."""
+    run, row = quiet()
+    run.live(row, [80.0], start=1000.0)
+    back = run.live(row, noise(3, seed=1), start=1200.0)
+    assert [State.FIRING] * 3 == states(back)
+    assert ["raised"] == [transition for transition, *_ in run.transitions()]
+
+
+def test_a_burst_after_an_outage_makes_no_channel_deaf() -> None:
+    """What was queued comes at once, stamped on arrival; after it the channel is scored as
+    before."""
+    run, row = quiet()
+    times = START_S + 2000.0 + np.append(0.001 * np.arange(300), np.arange(1, 301))
+    verdicts = run.step(Readings(np.full(600, row), times, noise(600, seed=1)))
+    assert {State.NORMAL} == set(states(verdicts)[-200:])
+    assert not run.alerts
+
+
+# --- channels -------------------------------------------------------------------------------------
+
+
+def test_one_channel_too_many_is_refused() -> None:
+    """The table holds `channels.max`; when one retires there is room for another."""
+    run = Run(channels=Channels(max=2))
+    first, _ = run.add("a", "b")
+    assert run.pipeline.add(Channel("c", {}, 0)) is None
+    assert [] == run.pipeline.retire(first, START_S)
+    assert first == run.pipeline.add(Channel("c", {}, 0))
+
+
+def test_a_channel_that_retires_ends_its_alert() -> None:
+    """An alert that a channel leaves behind is cleared, in a document of which every figure is a
+    number or unknown, under the id with which it was raised."""
+    run, row = quiet()
+    run.live(row, [80.0], start=1000.0)
+    (cleared,) = run.pipeline.retire(row, START_S + 5000.0)
+    assert "cleared" == cleared.transition
+    assert run.alerts[0].id == cleared.id
+    assert START_S + 5000.0 == _seconds(cleared.cleared_at or "")
+    assert cleared == msgspec.json.decode(msgspec.json.encode(cleared), type=Alert)
+    assert not re.search(r"\bnan\b", cleared.reason)
+    assert {"warning": 0, "critical": 0} == run.pipeline.count_active()
+
+
+def test_a_row_that_is_used_again_begins_afresh() -> None:
+    """Nothing of the channel that was in the row before is left: not its model, not its
+    thresholds, not its alert, not its asset."""
+    readings = plant_of_five()
+    used = Run(channels=QUICK)
+    rows = used.add("x", "y", "z", asset="old") + used.add("u", "v")
+    used.step(Readings(readings.rows, readings.times + 1e6, 500.0 * readings.values))
+    for row in reversed(rows):
+        used.pipeline.retire(row, START_S)
+    used.alerts.clear()
+    assert rows == used.add(*ASSET, asset="m") + used.add(*ALONE)
+    fresh, expected = run_in([], readings)
+    assert same(expected, used.step(readings))
+    assert msgspec.json.encode(fresh.alerts) == msgspec.json.encode(used.alerts)
+
+
+def test_assets_come_and_go() -> None:
+    """More assets than there are channels, one after the other, are no problem."""
+    run = Run(channels=Channels(max=2))
+    for asset in range(5):
+        (row,) = run.add(f"{asset}/flow", asset=str(asset))
+        run.live(row, [1.0, 2.0])
+        run.pipeline.retire(row, START_S)
+    assert 0 == len(run.pipeline.table)
+
+
+# --- a fixed grid ---------------------------------------------------------------------------------
+
+
+def test_on_a_grid_the_model_steps_once_a_bin() -> None:
+    """Every reading in a bin is scored, and against the same expectation: the one that the last
+    values of the bins before lead to."""
+    stream = Stream(topic="{line}/{machine}/{sensor}", interval_s=10.0)
+    values = noise(600).reshape(200, 3)
+    often, once = Run(stream=stream), Run(stream=stream)
+    times = START_S + 10.0 * np.arange(200)[:, None] + [0.5, 4.0, 9.5]
+    (row,), _ = often.add("a"), once.add("a")
+    several = often.step(Readings(np.full(600, row), times.ravel(), values.ravel()))
+    last = once.step(Readings(np.full(200, row), times[:, 2], values[:, 2]))
+    assert 600 == often.pipeline.readings_scored
+    assert not np.isnan(several.score[CHANNELS.warmup_readings :]).any()
+    expected = several.expected.reshape(200, 3)
+    for column in expected.T:
+        assert column == pytest.approx(last.expected, rel=1e-6, nan_ok=True)
+
+
+def test_on_a_grid_a_bin_is_one_recent_reading() -> None:
+    """The last value in a bin is the one that is held: of the others the alert shows nothing."""
+    run = Run(stream=Stream(topic="{line}/{machine}/{sensor}", interval_s=10.0))
+    (row,) = run.add("a")
+    values = noise(600)
+    values[-1] = 80.0
+    run.step(Readings(np.full(600, row), START_S + 5.0 * np.arange(600), values))
+    (raised,) = run.alerts
+    shown = [sample.value for sample in raised.recent]
+    assert values[1::2][-RECENT_READINGS:].tolist() == shown
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+FIELDS = [
+    "schema",
+    "id",
+    "transition",
+    "channel",
+    "labels",
+    "kind",
+    "severity",
+    "reason",
+    "score",
+    "value",
+    "expected",
+    "lower",
+    "upper",
+    "unit",
+    "started_at",
+    "updated_at",
+    "cleared_at",
+    "contributors",
+    "recent",
+    "model",
+    "instance",
+    "runbook_url",
+]
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def test_an_alert_has_every_field_of_the_contract() -> None:
+    """The document is complete from raise to clear, its times are ISO 8601 in UTC, and it shows
+    the reading that it is about as the last of the recent ones."""
+    run, row = quiet(alerts=Alerts(runbook_url="https://example.org/runbook"))
+    run.live(row, [80.0, *noise(100, seed=1)], start=1000.0)
+    raised, *_, cleared = (msgspec.to_builtins(alert) for alert in run.alerts)
+    for document in (raised, cleared):
+        assert sorted(FIELDS) == sorted(document)
+        assert all(ISO.fullmatch(document[key]) for key in ("started_at", "updated_at"))
+        assert ("quiet", {"sensor": "quiet"}) == (document["channel"], document["labels"])
+        assert ("bar", "test") == (document["unit"], document["instance"])
+        assert "https://example.org/runbook" == document["runbook_url"]
+        assert document["model"].startswith("next_step-")
+        assert [{"channel": "quiet", "share": 1.0}] == document["contributors"]
+        assert RECENT_READINGS == len(document["recent"])
+        newest = {"t": document["updated_at"], "value": document["value"]}
+        assert newest.items() <= document["recent"][-1].items()
+    assert "2025-06-01T10:16:40.000Z" == raised["started_at"] == raised["updated_at"]
+    assert raised["cleared_at"] is None
+    assert ISO.fullmatch(cleared["cleared_at"])
+    assert raised["lower"] < raised["expected"] < raised["upper"] < raised["value"] == 80.0
+    assert raised["score"] >= Alerts().critical_score
+    assert "critical" == raised["severity"] == cleared["severity"]
+    assert raised["reason"].startswith("80 bar is ")
+
+
+def test_an_id_is_one_alert() -> None:
+    """From raise to clear an alert keeps its id; no two alerts share one."""
+    run = Run(channels=QUICK)
+    rows = run.add(*map(str, range(16)))
+    values = wild(600, len(rows), seed=3)
+    times = np.repeat(START_S + np.arange(600), len(rows))
+    run.step(Readings(np.tile(rows, 600), times, values.ravel()))
+    begun: dict[str, tuple[str, str]] = {}
+    over: set[str] = set()
+    for alert in run.alerts:
+        assert (alert.id not in begun) == (alert.transition == "raised")
+        assert alert.id not in over
+        begun.setdefault(alert.id, (alert.channel, alert.started_at))
+        assert begun[alert.id] == (alert.channel, alert.started_at)
+        over |= {alert.id} if alert.transition == "cleared" else set()
+    assert len(over) > 16
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def test_the_stricter_promise_holds() -> None:
+    """The budget of a channel is its own, or its part of the plant's where that is less."""
+    run = Run(Alerts(budget_per_week=2.0, plant_budget_per_day=1.0))
+    run.add(*map(str, range(3)))
+    assert 2.0 == run.pipeline.budget_per_week
+    assert 6.0 == run.pipeline.plant_budget_per_week
+    run.add(*map(str, range(3, 14)))
+    assert 0.5 == run.pipeline.budget_per_week
+    assert 7.0 == run.pipeline.plant_budget_per_week
+
+
+def test_figures_follow_the_alerts() -> None:
+    """States, open alerts, transitions and the rate are those of what was said."""
+    run, row = quiet()
+    (young,) = run.add("young")
+    run.live(row, [80.0], start=1000.0)
+    firing = {"warming": 1, "normal": 0, "pending": 0, "firing": 1}
+    assert firing == run.pipeline.count_states([row, young])
+    assert {"warning": 0, "critical": 1} == run.pipeline.count_active()
+    score, unknown = run.pipeline.scores([row, young]).tolist()
+    assert run.alerts[0].score == score
+    assert np.isnan(unknown)
+    assert 7.0 == run.pipeline.alarm_rate_per_week
+    run.live(row, noise(100, seed=1), start=1001.0)
+    assert {"warning": 0, "critical": 0} == run.pipeline.count_active()
+    told = run.pipeline.transitions
+    assert 1 == told["residual", "critical", "raised"] == told["residual", "critical", "cleared"]
+
+
+def test_no_readings_say_nothing() -> None:
+    """An empty batch has no verdicts and no alerts."""
+    nothing = Readings(np.empty(0, np.intp), np.empty(0), np.empty(0))
+    run, _ = quiet(10)
+    assert 0 == run.step(nothing).score.size
+    assert not run.alerts

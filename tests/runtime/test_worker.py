@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from anomalyd.runtime import registry, worker
 from anomalyd.runtime.inbox import Inbox, Message
@@ -19,6 +20,15 @@ from anomalyd.settings import Alerts, Channels, Stream
 
 WITHIN_S = 10.0
 STREAM = Stream(topic="bare/{sensor}", value="")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """As the daemon has it: torch's own threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Parts:
@@ -139,7 +149,11 @@ def test_an_exception_ends_the_thread_and_is_logged(caplog: pytest.LogCaptureFix
 def test_joining_gives_up_after_a_while() -> None:
     """A pipeline that hangs must not keep the daemon from ending."""
     hang = threading.Event()
-    parts = Parts(lambda outcome: bool(hang.wait(WITHIN_S)) and None)
+
+    def wait(outcome: Outcome) -> None:
+        hang.wait(WITHIN_S)
+
+    parts = Parts(wait)
     parts.worker.start()
     parts.put(1)
     parts.inbox.close()

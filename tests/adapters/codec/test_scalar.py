@@ -18,14 +18,14 @@ CODEC = for_stream("", None)
         (b"-3", -3.0),
         (b"+5", 5.0),
         (b" 2e3\r\n", 2000.0),
-        (b"9" * 300, 1e300),
+        (b"1" + b"0" * 300, 1e300),
         (b"1e999", math.inf),
         (b"9" * 400, math.inf),
     ],
 )
 def test_decimal_text_is_a_value(payload: bytes, value: float) -> None:
     """White space around it is allowed; what no float holds is infinite, and refused later."""
-    assert Decoded((("", pytest.approx(value)),), None) == CODEC.decode(payload)
+    assert Decoded((("", value),), None) == CODEC.decode(payload)
 
 
 @pytest.mark.parametrize(
