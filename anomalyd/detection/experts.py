@@ -29,6 +29,8 @@ _ERRORS = slice(ERROR, _SIZE)
 
 # Memory of the running figures, in readings.
 FAST_READINGS, SLOW_READINGS = 8.0, 400.0
+_GLITCH = 20.0  # spreads
+_TRICKLE = 1e-3
 _CORRELATION_READINGS, _ERROR_READINGS, _SPREAD_READINGS = 300.0, 200.0, 2000.0
 
 FEATURES = 12
@@ -93,20 +95,18 @@ def _restart(
 
 def _learn_errors(state: Floats, values: Floats) -> None:
     """Each expert's running error; winsorised, so one outlier doesn't hide the next."""
-    missed = np.abs(values - state[_FORECASTS])
-    rate = _rate(state[COUNT], _ERROR_READINGS)
     limit = 8.0 * state[_ERRORS] + 0.3 * state[SPREAD]
-    # A running mean of few readings is no measure of what an outlier is.
-    np.minimum(missed, limit, out=missed, where=state[COUNT] > 16.0)
-    state[_ERRORS] += rate * (missed - state[_ERRORS])
-    off_level = np.abs(values - state[SLOW])
-    state[SPREAD] += _rate(state[COUNT], _SPREAD_READINGS) * (off_level - state[SPREAD])
+    missed = _tamed(np.abs(values - state[_FORECASTS]), limit, state[COUNT])
+    state[_ERRORS] += _rate(state[COUNT], _ERROR_READINGS) * (missed - state[_ERRORS])
 
 
 def _learn_levels(state: Floats, values: Floats) -> None:
     count = state[COUNT]
     state[FAST] += _rate(count, FAST_READINGS) * (values - state[FAST])
-    state[SLOW] += _rate(count, SLOW_READINGS) * (values - state[SLOW])
+    # One glitch (65535, -9999) must not move for hours what remembers for hours.
+    off_level = _tamed(values - state[SLOW], _GLITCH * state[SPREAD], count)
+    state[SLOW] += _rate(count, SLOW_READINGS) * off_level
+    state[SPREAD] += _rate(count, _SPREAD_READINGS) * (np.abs(off_level) - state[SPREAD])
 
     difference = values - state[LAST]
     moved = np.abs(difference)
@@ -114,8 +114,7 @@ def _learn_levels(state: Floats, values: Floats) -> None:
     np.copyto(state[QUANTUM], moved, where=smaller)
 
     rate = _rate(count, _CORRELATION_READINGS)
-    limit = 6.0 * np.sqrt(state[VARIANCE])
-    clipped = np.where(count > 16.0, np.clip(difference, -limit, limit), difference)
+    clipped = _tamed(difference, 6.0 * np.sqrt(state[VARIANCE]), count)
     before = state[DIFFERENCE]
     state[COVARIANCE] += rate * (clipped * before - state[COVARIANCE])
     state[VARIANCE] += rate * (clipped * clipped - state[VARIANCE])
@@ -146,6 +145,13 @@ def _look_ahead(state: Floats) -> Outlook:
     features[11] = np.minimum(state[COUNT], 500.0) / 500.0
     forecasts = np.clip(ahead, -_FORECAST_LIMIT, _FORECAST_LIMIT)
     return Outlook(forecasts.T, np.ascontiguousarray(features.T), last, scale)
+
+
+def _tamed(deviation: Floats, limit: Floats, count: Floats) -> Floats:
+    """Winsorised at `limit`, but for a trickle: a channel that never moved has a limit of 0, and
+    must still be able to learn that it moves now. A limit from few readings is none."""
+    reach = np.where(count > 16.0, limit + _TRICKLE * np.abs(deviation), np.inf)
+    return np.clip(deviation, -reach, reach)
 
 
 def _rate(count: Floats, readings: float) -> Floats:

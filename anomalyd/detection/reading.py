@@ -42,7 +42,7 @@ class Kind(IntEnum):
     LATE = 5
     """not newer than the channel's last reading: left out"""
     VALUE = 6
-    """not a finite number: left out"""
+    """not a number, or larger than any instrument reads: left out"""
 
 
 STATE_NAMES = tuple(state.name.lower() for state in State)

@@ -100,6 +100,10 @@ class Relations:
         self._asset[member] = -1
         self._restart(assets)
 
+    def empty(self, asset: int) -> bool:
+        """No channel is a member of it."""
+        return not self._rows[asset].any()
+
     def group(self, rows: Rows) -> NDArray[np.int64]:
         """(B,) the asset of each channel, or a number that is the channel's own."""
         asset = self._asset[rows]

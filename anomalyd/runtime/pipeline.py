@@ -38,6 +38,8 @@ from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transi
 from anomalyd.settings import Alerts, Channels, Stream
 
 RECENT_READINGS = 60
+LARGEST_VALUE = 1e100
+"""no instrument reads more, and its square is still a number"""
 _MOST_CONTRIBUTORS = 5
 _DAY_S = 86400.0
 
@@ -106,7 +108,7 @@ class Pipeline:
         self._expected = np.zeros(capacity)
         self._score = np.zeros(capacity)
         self._assets: dict[str, int] = {}
-        self._free_assets = iter(range(capacity))
+        self._free_assets = list(reversed(range(capacity)))
         self._open: dict[int, _OpenAlert] = {}
         self._raised: deque[float] = deque(maxlen=100_000)
         self._first_s, self._newest_s = np.inf, -np.inf
@@ -129,7 +131,7 @@ class Pipeline:
         self._expected[row] = self._score[row] = np.nan
         if channel.asset is not None:
             if channel.asset not in self._assets:
-                self._assets[channel.asset] = next(self._free_assets)
+                self._assets[channel.asset] = self._free_assets.pop()
             self._relations.join(row, self._assets[channel.asset])
         return row
 
@@ -141,6 +143,9 @@ class Pipeline:
             cleared.append(self._document(row, "cleared", now_s, Verdicts.blank(last), 0))
             del self._open[row]
         self._relations.leave(rows)
+        asset = self.table[row].asset
+        if asset in self._assets and self._relations.empty(self._assets[asset]):
+            self._free_assets.append(self._assets.pop(asset))
         self._states.reset(rows)
         self.table.remove(row)
         return cleared
@@ -160,7 +165,7 @@ class Pipeline:
     def _round(self, readings: Readings, at: Rows, verdicts: Verdicts) -> list[Alert]:
         """At most one reading a channel; `at` are their places in the batch."""
         beat = self._cadence.judge(readings.rows, readings.times)
-        finite = np.isfinite(readings.values)
+        finite = np.abs(readings.values) <= LARGEST_VALUE  # NaN isn't
         fit = finite & ~beat.late
         if not fit.all():
             self._reject(readings.rows, at, finite, fit, verdicts)

@@ -1,4 +1,4 @@
-"""The cadence's rules: only the readings' own times say what is late, a gap, or a step of a grid."""
+"""The cadence's rules: only the readings' own times say what is late, a gap, or a grid's step."""
 
 import numpy as np
 import pytest
@@ -94,8 +94,8 @@ def test_one_gap_hardly_changes_the_usual_interval() -> None:
 def test_a_channel_that_now_speaks_more_slowly_is_not_in_a_gap_for_ever(
     first_s: float, then_s: float
 ) -> None:
-    """What was queued comes in a burst, and sensors are set to another rate: the slower rate becomes
-    the usual one."""
+    """What was queued comes in a burst, and sensors are set to another rate: the slower rate
+    becomes the usual one."""
     burst = regular(200, first_s)
     _, beats = told([*burst, *(burst[-1] + then_s * (1 + at) for at in range(200))])
     assert [False] * 50 == [bool(beat.gap[0]) for beat in beats[-50:]]

@@ -58,7 +58,7 @@ def test_a_channel_that_never_changed_is_not_stuck() -> None:
 
 
 def test_a_standstill_under_alert_is_not_normal() -> None:
-    """A run that ends while its channel is under alert teaches nothing: the next one is as suspect."""
+    """A run that ends under alert teaches nothing: the next one is as suspect."""
     stillness = Stillness(1)
     live(stillness, noise(1000))
     live(stillness, [20.0] * 200, learns=False)

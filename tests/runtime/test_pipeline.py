@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import astuple
 from datetime import datetime
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -27,8 +30,7 @@ START_S = 1_748_772_000.0  # 2025-06-01T10:00:00Z
 CHANNELS = Channels(max=64)
 QUICK = Channels(max=64, warmup_readings=8)
 STREAM = Stream(topic="{line}/{machine}/{sensor}")
-
-Rows = NDArray[np.intp]
+QUIET_S = 1000
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,7 +42,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class Run:
-    """A pipeline, and all that it said."""
+    """A pipeline, and all alerts that it told."""
 
     def __init__(
         self, alerts: Alerts | None = None, channels: Channels = CHANNELS, stream: Stream = STREAM
@@ -52,9 +54,8 @@ class Run:
 
     def add(self, *names: str, asset: str | None = None) -> list[int]:
         """Rows of new channels."""
-        rows = [
-            self.pipeline.add(Channel(name, {"sensor": name}, 0, "bar", asset)) for name in names
-        ]
+        channels = [Channel(name, {"sensor": name}, 0, "bar", asset) for name in names]
+        rows = [self.pipeline.add(channel) for channel in channels]
         assert None not in rows
         return [row for row in rows if row is not None]
 
@@ -68,13 +69,26 @@ class Run:
         times = START_S + start + np.arange(len(values))
         return self.step(Readings(np.full(len(values), row), times, np.asarray(values, float)))
 
-    def transitions(self) -> list[tuple[str, str, float]]:
-        """(transition, kind, seconds after the beginning), without updates."""
+    def together(self, rows: Sequence[int], values: Floats) -> Verdicts:
+        """Several channels, a reading of each a second; `values` (readings, channels)."""
+        times = np.repeat(START_S + np.arange(len(values)), len(rows))
+        return self.step(Readings(np.tile(rows, len(values)), times, values.ravel()))
+
+    def ends(self) -> list[tuple[str, str, float]]:
+        """(transition, kind, seconds after the beginning) of raises and clears."""
         return [
-            (alert.transition, alert.kind, _seconds(alert.updated_at) - START_S)
+            (alert.transition, alert.kind, since(alert.updated_at))
             for alert in self.alerts
             if alert.transition != "updated"
         ]
+
+    def transitions(self) -> list[str]:
+        """Raises and clears."""
+        return [transition for transition, *_ in self.ends()]
+
+
+def since(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp() - START_S
 
 
 def noise(readings: int, seed: int = 0) -> Floats:
@@ -82,17 +96,17 @@ def noise(readings: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(20.0, 1.0, readings)
 
 
-def quiet(readings: int = 1000, alerts: Alerts | None = None) -> tuple[Run, int]:
-    """A channel that has been quiet for so many seconds."""
+@cache
+def _quiet(alerts: Alerts) -> Run:
     run = Run(alerts)
-    (row,) = run.add("quiet")
-    run.live(row, noise(readings))
+    run.live(*run.add("quiet"), noise(QUIET_S))
     assert not run.alerts
-    return run, row
+    return run
 
 
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
+def quiet(alerts: Alerts | None = None) -> tuple[Run, int]:
+    """A channel that has been quiet for `QUIET_S` seconds."""
+    return deepcopy(_quiet(alerts or Alerts())), 0
 
 
 def states(verdicts: Verdicts) -> list[State]:
@@ -103,57 +117,69 @@ def kinds(verdicts: Verdicts) -> list[Kind]:
     return [Kind(code) for code in verdicts.kind.tolist()]
 
 
-# --- batches --------------------------------------------------------------------------------------
-
-ASSET, ALONE = ("a/m/one", "a/m/two", "a/m/three"), ("a/n/four", "a/o/five")
-FAULT_FROM, TICKS = 330, 370
-
-
-def plant_of_five(seed: int = 0) -> Readings:
-    """Three channels that move together until one of them leaves, and two alone, in the order in
-    which a network might deliver them: jittered, with repeats, late ones and broken ones."""
-    rng = np.random.default_rng(seed)
-    common = np.sin(np.arange(TICKS) / 7.0) + 0.3 * rng.standard_normal(TICKS)
-    values = common[:, None] * [1.0, 3.0, -2.0, 0.0, 0.0] + 0.2 * rng.standard_normal((TICKS, 5))
-    values[FAULT_FROM:, 1] = -values[FAULT_FROM:, 1]
-    values[FAULT_FROM + 10, 3] += 50.0
-    values[rng.random(values.shape) < 0.005] = np.nan
-    times = np.arange(TICKS)[:, None] + rng.uniform(0.0, 0.3, values.shape)
-    rows = np.broadcast_to(np.arange(5), values.shape)
-    copies = np.where(rng.random(values.shape) < 0.1, 2, 1) * (rng.random(values.shape) > 0.02)
-    flat = np.repeat(np.arange(values.size), copies.ravel())
-    arrivals = times.ravel()[flat] + rng.uniform(0.0, 0.3, flat.size) * (
-        rng.random(flat.size) < 0.1
-    )
-    again = np.concatenate(([False], flat[1:] == flat[:-1]))
-    newer = again & (rng.random(flat.size) < 0.7)
-    moments = times.ravel()[flat] + np.where(newer, 0.35, 0.0)
-    order = np.argsort(arrivals + np.where(again, 0.35, 0.0), kind="stable")
-    return Readings(
-        rows.ravel()[flat][order], START_S + moments[order], values.ravel()[flat][order]
-    )
-
-
-def run_in(
-    cuts: Sequence[int], readings: Readings, stream: Stream = STREAM
-) -> tuple[Run, Verdicts]:
-    """The five channels' readings, cut at these places."""
-    run = Run(channels=QUICK, stream=stream)
-    run.add(*ASSET, asset="m")
-    run.add(*ALONE)
-    edges = [0, *cuts, len(readings)]
-    parts = [
-        run.step(readings.take(np.arange(first, end)))
-        for first, end in zip(edges, edges[1:], strict=False)
-    ]
-    columns = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
-    return run, Verdicts(*columns)
+def chosen(verdicts: Verdicts, places: NDArray[np.bool_]) -> Verdicts:
+    return Verdicts(*(column[places] for column in astuple(verdicts)))
 
 
 def same(one: Verdicts, other: Verdicts) -> bool:
     """Codes equal, scores to 1e-5."""
     codes = np.array_equal(one.state, other.state) and np.array_equal(one.kind, other.kind)
     return codes and np.allclose(one.score, other.score, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def told(alerts: Sequence[Alert]) -> list[tuple[str, str, str]]:
+    """What was said of which alert, in an order that doesn't hang on the batches."""
+    return sorted((alert.id, alert.transition, alert.kind) for alert in alerts)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+ASSET, ALONE = ("a/m/one", "a/m/two", "a/m/three"), ("a/n/four", "a/o/five")
+FAULT_FROM, TICKS = 330, 370
+
+
+def plant_of_five() -> Readings:
+    """Three channels that move together until one of them leaves, and two alone, in the order in
+    which a network might deliver them: jittered, with repeats, late ones and broken ones."""
+    rng = np.random.default_rng(0)
+    common = np.sin(np.arange(TICKS) / 7.0) + 0.3 * rng.standard_normal(TICKS)
+    values = common[:, None] * [1.0, 3.0, -2.0, 0.0, 0.0] + 0.2 * rng.standard_normal((TICKS, 5))
+    values[FAULT_FROM:, 1] = -values[FAULT_FROM:, 1]
+    values[FAULT_FROM + 10, 3] += 50.0
+    values[rng.random(values.shape) < 0.005] = np.nan
+    times = np.arange(TICKS)[:, None] + rng.uniform(0.0, 0.3, values.shape)
+    sent = rng.random(values.shape) > 0.02
+    rows, times, values = np.broadcast_to(np.arange(5), sent.shape)[sent], times[sent], values[sent]
+    delay = rng.uniform(0.0, 0.3, rows.size) * (rng.random(rows.size) < 0.1)
+    again = rng.random(rows.size) < 0.1
+    newer = times[again] + np.where(rng.random(again.sum()) < 0.7, 0.35, 0.0)
+    order = np.argsort(np.append(times + delay, times[again] + 0.35), kind="stable")
+    return Readings(
+        np.append(rows, rows[again])[order],
+        START_S + np.append(times, newer)[order],
+        np.append(values, values[again])[order],
+    )
+
+
+def run_in(
+    cuts: Sequence[int], readings: Readings, stream: Stream = STREAM
+) -> tuple[Run, Verdicts]:
+    """The five channels' readings, cut into batches at these places."""
+    run = Run(channels=QUICK, stream=stream)
+    run.add(*ASSET, asset="m")
+    run.add(*ALONE)
+    parts = [
+        run.step(readings.take(np.arange(first, end)))
+        for first, end in pairwise([0, *cuts, len(readings)])
+    ]
+    columns = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
+    return run, Verdicts(*columns)
+
+
+@cache
+def at_once() -> tuple[Run, Verdicts]:
+    """The five channels' readings in one batch."""
+    return run_in([], plant_of_five())
 
 
 @pytest.mark.parametrize("interval_s", [None, 2.0])
@@ -165,66 +191,77 @@ def test_a_batch_says_what_its_readings_say_one_by_one(interval_s: float | None)
     size = len(readings)
     run, verdicts = run_in(range(1, size), readings, stream)
     assert {Kind.NONE, Kind.RESIDUAL, Kind.RELATION, Kind.LATE, Kind.VALUE} <= set(kinds(verdicts))
-    expected = [(alert.id, alert.transition, alert.kind) for alert in run.alerts]
     rng = np.random.default_rng(0)
     for cuts in ([], range(5, size, 5), np.flatnonzero(rng.random(size) < 0.05).tolist()):
         again, other = run_in(cuts, readings, stream)
         assert same(verdicts, other)
-        assert sorted(expected) == sorted(
-            (each.id, each.transition, each.kind) for each in again.alerts
-        )
+        assert told(run.alerts) == told(again.alerts)
 
 
-def test_what_comes_later_changes_nothing() -> None:
-    """No verdict and no alert looks ahead: whatever follows a reading, in its batch or after it,
-    the readings up to it are judged alike."""
-    readings = plant_of_five()
-    run, verdicts = run_in([], readings)
+@pytest.mark.parametrize("size", [700, 1850])
+def test_what_comes_later_changes_nothing(size: int) -> None:
+    """No verdict looks ahead: whatever follows a reading, in its batch or after it, the readings
+    up to it are judged alike."""
+    readings, (_, verdicts) = plant_of_five(), at_once()
     rng = np.random.default_rng(1)
-    for size in (400, 1300, 1850, 1960):
-        values = readings.values.copy()
-        values[size:] = rng.normal(0.0, 100.0, values[size:].size)
-        rows = np.append(readings.rows[:size], rng.permutation(readings.rows[size:]))
-        _, other = run_in([], Readings(rows, readings.times, values))
-        past = np.arange(len(readings)) < size
-        assert same(_chosen(verdicts, past), _chosen(other, past))
+    rows, values = readings.rows.copy(), readings.values.copy()
+    values[size:] = rng.normal(0.0, 100.0, values[size:].size)
+    rows[size:] = rng.permutation(rows[size:])
+    _, other = run_in([], Readings(rows, readings.times, values))
+    past = np.arange(len(readings)) < size
+    assert same(chosen(verdicts, past), chosen(other, past))
+    assert not same(verdicts, other)
 
 
-def _chosen(verdicts: Verdicts, chosen: NDArray[np.bool_]) -> Verdicts:
-    return Verdicts(*(column[chosen] for column in astuple(verdicts)))
-
-
-@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, 0.0), (1.8, 32.0), (7.0, -1e4)])
+@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, 0.0), (7.0, -1e4)])
 def test_the_unit_of_a_channel_changes_no_verdict(factor: float, offset: float) -> None:
     """Pascal or bar, Celsius or Fahrenheit: same states, same kinds, same scores, and what was
     expected is in the channel's own unit."""
-    readings = plant_of_five()
+    readings, (run, plain) = plant_of_five(), at_once()
     other = Readings(readings.rows, readings.times, factor * readings.values + offset)
-    (run, plain), (_, scaled) = run_in([], readings), run_in([], other)
-    assert run.transitions()
+    _, scaled = run_in([], other)
+    assert run.alerts
     assert states(plain) == states(scaled)
     assert kinds(plain) == kinds(scaled)
-    assert scaled.score == pytest.approx(plain.score, rel=0.02, abs=0.002, nan_ok=True)
-    tolerance = 0.01 * factor
+    assert scaled.score == pytest.approx(plain.score, rel=1e-3, abs=1e-3, nan_ok=True)
     for ours, theirs in ((plain.expected, scaled.expected), (plain.upper, scaled.upper)):
-        assert theirs == pytest.approx(factor * ours + offset, rel=1e-2, abs=tolerance, nan_ok=True)
+        assert (theirs - offset) / factor == pytest.approx(ours, rel=1e-3, abs=1e-3, nan_ok=True)
 
 
 def test_the_same_readings_write_the_same_documents() -> None:
     """Two runs over the same readings say the same, to the last byte."""
-    (one, verdicts), (other, again) = (run_in([700], plant_of_five()) for _ in range(2))
+    (one, verdicts), (other, again) = at_once(), run_in([], plant_of_five())
     assert one.alerts
     assert msgspec.json.encode(one.alerts) == msgspec.json.encode(other.alerts)
-    for column, same_column in zip(astuple(verdicts), astuple(again), strict=True):
-        assert column.tobytes() == same_column.tobytes()
+    for ours, theirs in zip(astuple(verdicts), astuple(again), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_channels_found_on_the_way_change_nothing() -> None:
+    """Whether an asset's channels are known before their first readings or found with them, what
+    they say together is the same."""
+    readings, (_, verdicts) = plant_of_five(), at_once()
+    run, names = Run(channels=QUICK), (*ASSET, *ALONE)
+    rows: dict[int, int] = {}
+    parts = []
+    for at, row in enumerate(readings.rows[:12].tolist()):
+        if row not in rows:
+            (rows[row],) = run.add(names[row], asset="m" if row < len(ASSET) else None)
+        one = readings.take(np.array([at]))
+        parts.append(run.step(Readings(np.array([rows[row]]), one.times, one.values)))
+    rest = readings.take(np.arange(12, len(readings)))
+    moved = np.array([rows[row] for row in rest.rows.tolist()])
+    parts.append(run.step(Readings(moved, rest.times, rest.values)))
+    columns = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
+    assert same(verdicts, Verdicts(*columns))
 
 
 # --- warming --------------------------------------------------------------------------------------
 
 
-def wild(readings: int, channels: int, seed: int) -> Floats:
-    """Channels of every bad sort: heavy tails, walks, bursts, steps, ramps, and lost readings."""
-    rng = np.random.default_rng(seed)
+def wild(readings: int, channels: int) -> Floats:
+    """Channels of every bad sort: heavy tails, walks, steps, ramps, and broken readings."""
+    rng = np.random.default_rng(0)
     heavy = rng.standard_t(1.2, (readings, channels))
     values = np.where(rng.random(channels) < 0.5, heavy.cumsum(axis=0), heavy)
     values *= 10.0 ** rng.integers(-3, 6, channels)
@@ -236,13 +273,13 @@ def wild(readings: int, channels: int, seed: int) -> Floats:
 def test_a_warming_channel_never_alerts() -> None:
     """Until it has been seen for `warmup_readings` a channel is warming, has no score and no
     alert, whatever it says; and wherever a verdict says warming, there is no score."""
-    readings, channels = CHANNELS.warmup_readings, CHANNELS.max
+    warmup, channels = CHANNELS.warmup_readings, CHANNELS.max
     run = Run()
     rows = np.array(run.add(*map(str, range(channels))))
-    for at, values in enumerate(wild(3 * readings, channels, seed=0)):
+    for at, values in enumerate(wild(3 * warmup, channels)):
         verdicts = run.step(Readings(rows, np.full(channels, START_S + at), values))
-        assert at >= readings or not run.alerts
-        assert at >= readings or {State.WARMING} == set(states(verdicts))
+        assert at >= warmup or not run.alerts
+        assert at >= warmup or {State.WARMING} == set(states(verdicts))
         assert np.isnan(verdicts.score[verdicts.state == State.WARMING]).all()
     assert run.alerts
 
@@ -255,7 +292,7 @@ def test_a_spike_raises_one_alert_and_clears_it() -> None:
     readings in a row."""
     run, row = quiet()
     run.live(row, [80.0, *noise(200, seed=1)], start=1000.0)
-    (raised, kind, at_s), (cleared, *_, cleared_s) = run.transitions()
+    (raised, kind, at_s), (cleared, *_, cleared_s) = run.ends()
     assert ("raised", "residual", 1000.0, "cleared") == (raised, kind, at_s, cleared)
     assert 1000.0 + Alerts().clear_readings <= cleared_s <= 1100.0
     assert 1 == len({alert.id for alert in run.alerts})
@@ -264,14 +301,14 @@ def test_a_spike_raises_one_alert_and_clears_it() -> None:
 def test_enough_readings_in_a_row_raise() -> None:
     """With `pending_readings` = 3 one wild reading is pending and passes; the third in a row
     raises."""
-    run, row = quiet(alerts=Alerts(pending_readings=3))
+    run, row = quiet(Alerts(pending_readings=3))
     passed = states(run.live(row, [80.0, *noise(200, seed=1)], start=1000.0))
     assert State.PENDING == passed[0]
     assert {State.NORMAL} == set(passed[3:])
     assert not run.alerts
-    lasted = states(run.live(row, [80.0, -40.0, 80.0], start=1300.0))
+    lasted = states(run.live(row, [80.0, -40.0, 80.0], start=1201.0))
     assert [State.PENDING, State.PENDING, State.FIRING] == lasted
-    assert [("raised", "residual", 1302.0)] == run.transitions()
+    assert [("raised", "residual", 1203.0)] == run.ends()
 
 
 def test_a_firing_alert_ends_only_when_the_score_stays_low() -> None:
@@ -281,103 +318,107 @@ def test_a_firing_alert_ends_only_when_the_score_stays_low() -> None:
     restless = noise(100, seed=1)
     restless[::10] = 80.0
     run.live(row, restless, start=1000.0)
-    assert ["raised"] == [transition for transition, *_ in run.transitions()]
+    assert ["raised"] == run.transitions()
     run.live(row, noise(100, seed=2), start=1100.0)
-    assert ["raised", "cleared"] == [transition for transition, *_ in run.transitions()]
-
-
-def _band(verdicts: Verdicts, at: int) -> float:
-    return float(verdicts.upper[at] - verdicts.lower[at])
+    assert ["raised", "cleared"] == run.transitions()
 
 
 def test_readings_under_alert_move_no_threshold() -> None:
     """From raise to clear the band stays as wide as it was before; the next incident of the same
     size is found as well."""
     run, row = quiet()
-    before = _band(run.live(row, noise(10, seed=1), start=1000.0), -1)
+    before = run.live(row, noise(10, seed=1), start=1000.0)
     burst = noise(60, seed=2)
-    burst[::3] += 40.0
+    burst[::6] += 40.0
     under = run.live(row, burst, start=1010.0)
     assert {State.FIRING} == set(states(under))
-    widths = [_band(under, at) for at in range(60)]
-    assert widths[1:] == pytest.approx([before] * 59, rel=0.05)
-    run.live(row, noise(200, seed=3), start=1070.0)
-    run.live(row, [60.0], start=1270.0)
-    assert ["raised", "cleared", "raised"] == [transition for transition, *_ in run.transitions()]
+    widths = (under.upper - under.lower)[under.score < 1.0]
+    assert widths == pytest.approx(before.upper[-1] - before.lower[-1], rel=0.05)
+    run.live(row, noise(100, seed=3), start=1070.0)
+    run.live(row, [60.0], start=1170.0)
+    assert ["raised", "cleared", "raised"] == run.transitions()
 
 
 def test_a_new_level_is_accepted_in_the_end() -> None:
     """A level that stays is under alert for `accept_after_s`, then it is learnt and the alert
-    clears; it is not raised again, and it is what is expected."""
-    run, row = quiet(2000, Alerts(accept_after_s=300.0))
-    run.live(row, 15.0 + noise(3000, seed=1), start=2000.0)
-    (raised, *_, at_s), (cleared, *_, cleared_s) = run.transitions()
-    assert ("raised", 2000.0, "cleared") == (raised, at_s, cleared)
-    assert 2300.0 < cleared_s < 4000.0
-    after = run.live(row, 15.0 + noise(100, seed=2), start=5000.0)
+    clears; it is not raised again, and it is what is expected. Until then the alert is told again
+    every `update_every_s`, under its own id."""
+    run, row = quiet(Alerts(accept_after_s=300.0, update_every_s=100.0))
+    run.live(row, 15.0 + noise(1500, seed=1), start=1000.0)
+    (raised, *_, at_s), (cleared, *_, cleared_s) = run.ends()
+    assert ("raised", 1000.0, "cleared") == (raised, at_s, cleared)
+    assert 1300.0 < cleared_s < 2500.0
+    moments = [since(alert.updated_at) for alert in run.alerts]
+    assert all(0.0 < later - earlier <= 100.0 for earlier, later in pairwise(moments))
+    assert len(moments) <= (cleared_s - at_s) / 100.0 + 5
+    assert 1 == len({(alert.id, alert.started_at) for alert in run.alerts})
+    after = run.live(row, 15.0 + noise(50, seed=2), start=2500.0)
     assert {State.NORMAL} == set(states(after))
-    assert after.expected == pytest.approx(35.0, abs=2.0)
+    assert after.expected == pytest.approx(35.0, abs=3.0)
 
 
-def test_a_long_alert_is_updated() -> None:
-    """An alert that goes on is told again every `update_every_s`, under its own id."""
-    run, row = quiet(2000, Alerts(update_every_s=100.0))
-    run.live(row, 15.0 + noise(1000, seed=1), start=2000.0)
-    first = run.alerts[0]
-    due = [alert for alert in run.alerts[1:] if alert.kind == first.kind]
-    assert {first.id} == {alert.id for alert in run.alerts}
-    assert {first.started_at} == {alert.started_at for alert in run.alerts}
-    assert 9 <= len(due) <= 14
-    moments = [alert.updated_at for alert in run.alerts]
-    assert sorted(set(moments)) == moments
+@pytest.mark.parametrize("glitch", [-9999.0, 2.0**31 - 1.0, 3.4e38, 1e300])
+def test_a_glitch_is_a_short_alert(glitch: float) -> None:
+    """However far off one reading is, the channel is itself again soon after: what is expected,
+    the band, and the alert's end don't hang on its size."""
+    run, row = quiet()
+    run.live(row, [glitch, *noise(150, seed=1)], start=1000.0)
+    after = run.live(row, noise(50, seed=2), start=1151.0)
+    assert {State.NORMAL} == set(states(after))
+    assert after.expected == pytest.approx(20.0, abs=3.0)
+    assert (after.upper < 40.0).all()
 
 
 # --- kinds ----------------------------------------------------------------------------------------
 
 
 def test_a_lively_channel_that_stands_still_is_stuck() -> None:
-    """The same value for far longer than ever raises `stuck`; the first changes end it."""
+    """The same value for far longer than ever raises `stuck`; changes end it."""
     run, row = quiet()
     run.live(row, [20.0] * 60, start=1000.0)
-    run.live(row, noise(100, seed=1), start=1060.0)
-    (raised, kind, at_s), (cleared, *_, cleared_s) = run.transitions()
+    run.live(row, noise(60, seed=1), start=1060.0)
+    (raised, kind, at_s), (cleared, *_, cleared_s) = run.ends()
     assert ("raised", "stuck", 1029.0, "cleared") == (raised, kind, at_s, cleared)
-    assert cleared_s <= 1100.0
+    assert 1060.0 < cleared_s <= 1100.0
+
+
+def _decoupled(channel: str, silent: str = "") -> Run:
+    """A machine of eight sensors, one of which leaves it from second 900 to 1050; `silent` is
+    heard no more from second 925 on."""
+    plant, steps = Plant(1, 8, [Fault("decoupled", channel, start=900, duration=150)]), 1200
+    run = Run()
+    rows = np.array(run.add(*plant.names, asset="line1/pump1"))
+    values, at = plant.run(steps), np.arange(steps)[:, None]
+    speaks = (at < 925) | (np.array(plant.names) != silent)
+    times = np.broadcast_to(START_S + at, values.shape)
+    where = np.broadcast_to(rows, values.shape)
+    run.step(Readings(where[speaks], times[speaks], values[speaks]))
+    return run
 
 
 def test_a_sensor_that_leaves_its_machine_is_told_by_the_others() -> None:
     """A signal that would be normal by itself, but not beside the other channels of its asset,
     raises `relation` on that channel and on no other; the shares name it first."""
-    flow, steps = "line1/pump1/flow", 1600
-    plant = Plant(1, 8, [Fault("decoupled", flow, start=1200, duration=250)])
-    run = Run()
-    rows = run.add(*plant.names, asset="line1/pump1")
-    times = np.repeat(START_S + np.arange(steps), len(rows))
-    run.step(Readings(np.tile(rows, steps), times, plant.run(steps).ravel()))
-    raised = run.alerts[0]
+    flow = "line1/pump1/flow"
+    run = _decoupled(flow)
     assert {(flow, "relation")} == {(alert.channel, alert.kind) for alert in run.alerts}
-    assert ["raised", "cleared"] == [transition for transition, *_ in run.transitions()]
-    assert START_S + 1200.0 <= _seconds(raised.started_at) <= START_S + 1260.0
+    assert ["raised", "cleared"] == run.transitions()
+    raised = run.alerts[0]
+    assert 900.0 <= since(raised.started_at) <= 930.0
     shares = [each.share for each in raised.contributors]
     assert flow == raised.contributors[0].channel
     assert sorted(shares, reverse=True) == shares
-    assert 0.0 < sum(shares) <= 1.0001
+    assert 0.0 < sum(shares) <= 1.001
 
 
 def test_a_silent_neighbour_freezes_no_alert() -> None:
     """What the channels of an asset said together counts no more once one of them has been silent
     for long: an alert that rests on it ends."""
-    pressure, steps = "line1/pump1/pressure", 1800
-    plant = Plant(1, 8, [Fault("decoupled", pressure, start=1200, duration=60)])
-    run = Run()
-    rows = np.array(run.add(*plant.names, asset="line1/pump1"))
-    values, at = plant.run(steps), np.arange(steps)[:, None]
-    speaks = (rows > 0) | (at < 1225)
-    times = np.broadcast_to(START_S + at, values.shape)
-    where = np.broadcast_to(rows, values.shape)
-    run.step(Readings(where[speaks], times[speaks], values[speaks]))
-    assert (pressure, "raised") == (run.alerts[0].channel, run.alerts[0].transition)
-    assert (pressure, "cleared") == (run.alerts[-1].channel, run.alerts[-1].transition)
+    pressure = "line1/pump1/pressure"
+    run = _decoupled(pressure, silent="line1/pump1/current")
+    first, last = run.alerts[0], run.alerts[-1]
+    assert (pressure, "raised", "relation") == (first.channel, first.transition, first.kind)
+    assert (pressure, "cleared") == (last.channel, last.transition)
 
 
 def test_a_constant_channel_that_jumps_alerts() -> None:
@@ -387,16 +428,28 @@ def test_a_constant_channel_that_jumps_alerts() -> None:
     (row,) = run.add("constant")
     run.live(row, [50.0] * 500)
     run.live(row, [60.0] * 3, start=500.0)
-    assert [("raised", "residual", 500.0)] == run.transitions()
+    assert [("raised", "residual", 500.0)] == run.ends()
+
+
+def test_a_constant_channel_that_wakes_is_known_in_the_end() -> None:
+    """A channel that never moved and now does is under alert until that is accepted; then its life
+    is normal, and what is expected of it is what it does."""
+    run = Run(Alerts(accept_after_s=200.0))
+    (row,) = run.add("sleeper")
+    run.live(row, [0.0] * 400)
+    run.live(row, noise(1400), start=400.0)
+    after = run.live(row, noise(100, seed=1), start=1800.0)
+    assert ["raised", "cleared"] == run.transitions()
+    assert {State.NORMAL} == set(states(after))
+    assert after.expected == pytest.approx(20.0, abs=3.0)
 
 
 def test_a_constant_channel_never_alerts() -> None:
     """Whatever its level is, a channel that doesn't move is neither stuck nor off."""
     levels = [0.0, *(sign * 10.0**power for sign in (-1, 1) for power in range(-12, 13, 2))]
-    run = Run()
-    rows = np.array(run.add(*map(str, levels)))
-    times = np.repeat(START_S + np.arange(1200), rows.size)
-    verdicts = run.step(Readings(np.tile(rows, 1200), times, np.tile(levels, 1200)))
+    run = Run(channels=QUICK)
+    rows = run.add(*map(str, levels))
+    verdicts = run.together(rows, np.tile(levels, (400, 1)))
     assert not run.alerts
     assert {State.WARMING, State.NORMAL} == set(states(verdicts))
 
@@ -406,15 +459,13 @@ def test_a_constant_channel_never_alerts() -> None:
 
 def test_what_is_no_number_is_rejected() -> None:
     """NaN and infinities are counted, told as `value`, scored by nobody, and change nothing."""
-    run, row = quiet()
-    junk = [np.nan, np.inf, -np.inf]
-    verdicts = run.live(row, junk, start=1000.0)
+    (run, row), (plain, _) = quiet(), quiet()
+    verdicts = run.live(row, [np.nan, np.inf, -np.inf], start=1000.0)
     assert [Kind.VALUE] * 3 == kinds(verdicts)
     assert [State.NORMAL] * 3 == states(verdicts)
     assert np.isnan(verdicts.score).all() and np.isnan(verdicts.expected).all()
     assert {"value": 3} == dict(run.pipeline.rejected)
-    assert 1000 == run.pipeline.readings_scored
-    plain, _ = quiet()
+    assert QUIET_S == run.pipeline.readings_scored
     ours, theirs = (each.live(row, noise(50, 1), start=1003.0) for each in (run, plain))
     assert same(ours, theirs)
 
@@ -422,58 +473,55 @@ def test_what_is_no_number_is_rejected() -> None:
 def test_late_and_double_readings_are_rejected() -> None:
     """A reading that isn't newer than its channel's last is counted, told as `late`, and changes
     nothing, however far off its value is."""
-    run, row = quiet()
+    (run, row), (plain, _) = quiet(), quiet()
     late = Readings(np.full(3, row), START_S + np.array([999.0, 998.5, -1e6]), np.full(3, 1e6))
     verdicts = run.step(late)
     assert [Kind.LATE] * 3 == kinds(verdicts)
     assert [State.NORMAL] * 3 == states(verdicts)
     assert np.isnan(verdicts.score).all()
     assert {"late": 3} == dict(run.pipeline.rejected)
-    assert 1000 == run.pipeline.readings_scored
-    plain, _ = quiet()
+    assert QUIET_S == run.pipeline.readings_scored
     ours, theirs = (each.live(row, noise(50, 1), start=1000.0) for each in (run, plain))
     assert same(ours, theirs)
 
 
 def test_junk_changes_no_other_verdict() -> None:
     """With all that is rejected left out, the rest is judged alike."""
-    readings = plant_of_five()
-    run, verdicts = run_in([], readings)
+    readings, (run, verdicts) = plant_of_five(), at_once()
     rejected = np.isin(verdicts.kind, [Kind.LATE, Kind.VALUE])
     assert rejected.sum() == sum(run.pipeline.rejected.values()) > 50
     clean, others = run_in([], readings.take(~rejected))
-    assert same(_chosen(verdicts, ~rejected), others)
-    assert msgspec.json.encode(run.alerts) == msgspec.json.encode(clean.alerts)
+    assert same(chosen(verdicts, ~rejected), others)
+    assert told(run.alerts) == told(clean.alerts)
     assert not clean.pipeline.rejected
 
 
-@pytest.mark.parametrize("size", [1e39, 1e155, 1.7e308])
-@pytest.mark.parametrize("after", [50, 400])
+@pytest.mark.parametrize(("size", "after"), [(1e39, 50), (1e39, 250), (1e155, 50), (1e308, 250)])
 def test_a_number_that_no_sensor_measures_harms_nobody(size: float, after: int) -> None:
-    """However large a finite value is, it brings no arithmetic to fail, and the other channels of
-    its asset go on."""
+    """However large a finite value is, no arithmetic fails on it, and the other channels of its
+    asset go on."""
     run = Run(channels=QUICK)
     rows = run.add(*ASSET, asset="m")
-    values = np.tile(noise(600)[:, None], len(rows)) + noise(1800, 1).reshape(600, 3) / 10.0
+    values = noise(300)[:, None] + noise(900, seed=1).reshape(300, 3) / 10.0
     values[after, 0], values[after + 2, 0] = size, -size
-    times = np.repeat(START_S + np.arange(600), len(rows))
-    verdicts = run.step(Readings(np.tile(rows, 600), times, values.ravel()))
-    assert {State.NORMAL} == set(states(_chosen(verdicts, verdicts.rows != rows[0]))[50:])
+    verdicts = run.together(rows, values)
+    others = chosen(verdicts, verdicts.rows != rows[0])
+    assert {State.NORMAL} == set(states(others)[50:])
     assert not {alert.channel for alert in run.alerts} & set(ASSET[1:])
 
 
 # --- gaps -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moved", [0.0, 3.0])
+@pytest.mark.parametrize("moved", [0.0, 1.0])
 def test_a_gap_is_no_alert(moved: float) -> None:
     """After a silence of more than `gap_intervals` the first readings are not scored, and a world
     that has moved on a little is no event."""
     run, row = quiet()
-    back = run.live(row, moved + noise(300, seed=1), start=1000.0 + CHANNELS.gap_intervals + 1.0)
-    assert [State.WARMING] * 3 + [State.NORMAL] * 297 == states(back)
-    assert [Kind.GAP] * 3 + [Kind.NONE] * 297 == kinds(back)
-    assert [True] * 3 + [False] * 297 == np.isnan(back.score).tolist()
+    back = run.live(row, moved + noise(100, seed=1), start=1000.0 + CHANNELS.gap_intervals + 1.0)
+    assert [State.WARMING] * 3 + [State.NORMAL] * 97 == states(back)
+    assert [Kind.GAP] * 3 + [Kind.NONE] * 97 == kinds(back)
+    assert [True] * 3 + [False] * 97 == np.isnan(back.score).tolist()
     assert not run.alerts
 
 
@@ -490,7 +538,7 @@ def test_an_alert_outlives_a_gap() -> None:
     run.live(row, [80.0], start=1000.0)
     back = run.live(row, noise(3, seed=1), start=1200.0)
     assert [State.FIRING] * 3 == states(back)
-    assert ["raised"] == [transition for transition, *_ in run.transitions()]
+    assert ["raised"] == run.transitions()
 
 
 def test_a_burst_after_an_outage_makes_no_channel_deaf() -> None:
@@ -516,14 +564,14 @@ def test_one_channel_too_many_is_refused() -> None:
 
 
 def test_a_channel_that_retires_ends_its_alert() -> None:
-    """An alert that a channel leaves behind is cleared, in a document of which every figure is a
-    number or unknown, under the id with which it was raised."""
+    """An alert that a channel leaves behind is cleared, in a document whose figures are numbers or
+    unknown, under the id with which it was raised."""
     run, row = quiet()
     run.live(row, [80.0], start=1000.0)
     (cleared,) = run.pipeline.retire(row, START_S + 5000.0)
     assert "cleared" == cleared.transition
     assert run.alerts[0].id == cleared.id
-    assert START_S + 5000.0 == _seconds(cleared.cleared_at or "")
+    assert 5000.0 == since(cleared.cleared_at or "")
     assert cleared == msgspec.json.decode(msgspec.json.encode(cleared), type=Alert)
     assert not re.search(r"\bnan\b", cleared.reason)
     assert {"warning": 0, "critical": 0} == run.pipeline.count_active()
@@ -532,7 +580,7 @@ def test_a_channel_that_retires_ends_its_alert() -> None:
 def test_a_row_that_is_used_again_begins_afresh() -> None:
     """Nothing of the channel that was in the row before is left: not its model, not its
     thresholds, not its alert, not its asset."""
-    readings = plant_of_five()
+    readings, (fresh, verdicts) = plant_of_five(), at_once()
     used = Run(channels=QUICK)
     rows = used.add("x", "y", "z", asset="old") + used.add("u", "v")
     used.step(Readings(readings.rows, readings.times + 1e6, 500.0 * readings.values))
@@ -540,8 +588,7 @@ def test_a_row_that_is_used_again_begins_afresh() -> None:
         used.pipeline.retire(row, START_S)
     used.alerts.clear()
     assert rows == used.add(*ASSET, asset="m") + used.add(*ALONE)
-    fresh, expected = run_in([], readings)
-    assert same(expected, used.step(readings))
+    assert same(verdicts, used.step(readings))
     assert msgspec.json.encode(fresh.alerts) == msgspec.json.encode(used.alerts)
 
 
@@ -570,9 +617,8 @@ def test_on_a_grid_the_model_steps_once_a_bin() -> None:
     last = once.step(Readings(np.full(200, row), times[:, 2], values[:, 2]))
     assert 600 == often.pipeline.readings_scored
     assert not np.isnan(several.score[CHANNELS.warmup_readings :]).any()
-    expected = several.expected.reshape(200, 3)
-    for column in expected.T:
-        assert column == pytest.approx(last.expected, rel=1e-6, nan_ok=True)
+    for expected in several.expected.reshape(200, 3).T:
+        assert expected == pytest.approx(last.expected, rel=1e-6, nan_ok=True)
 
 
 def test_on_a_grid_a_bin_is_one_recent_reading() -> None:
@@ -589,41 +635,22 @@ def test_on_a_grid_a_bin_is_one_recent_reading() -> None:
 
 # --- documents ------------------------------------------------------------------------------------
 
-FIELDS = [
-    "schema",
-    "id",
-    "transition",
-    "channel",
-    "labels",
-    "kind",
-    "severity",
-    "reason",
-    "score",
-    "value",
-    "expected",
-    "lower",
-    "upper",
-    "unit",
-    "started_at",
-    "updated_at",
-    "cleared_at",
-    "contributors",
-    "recent",
-    "model",
-    "instance",
-    "runbook_url",
-]
+FIELDS = {
+    *("schema", "id", "transition", "channel", "labels", "kind", "severity", "reason", "score"),
+    *("value", "expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
+    *("contributors", "recent", "model", "instance", "runbook_url"),
+}
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def test_an_alert_has_every_field_of_the_contract() -> None:
     """The document is complete from raise to clear, its times are ISO 8601 in UTC, and it shows
     the reading that it is about as the last of the recent ones."""
-    run, row = quiet(alerts=Alerts(runbook_url="https://example.org/runbook"))
+    run, row = quiet(Alerts(runbook_url="https://example.org/runbook"))
     run.live(row, [80.0, *noise(100, seed=1)], start=1000.0)
     raised, *_, cleared = (msgspec.to_builtins(alert) for alert in run.alerts)
     for document in (raised, cleared):
-        assert sorted(FIELDS) == sorted(document)
+        assert set(document) == FIELDS
         assert all(ISO.fullmatch(document[key]) for key in ("started_at", "updated_at"))
         assert ("quiet", {"sensor": "quiet"}) == (document["channel"], document["labels"])
         assert ("bar", "test") == (document["unit"], document["instance"])
@@ -643,12 +670,12 @@ def test_an_alert_has_every_field_of_the_contract() -> None:
 
 
 def test_an_id_is_one_alert() -> None:
-    """From raise to clear an alert keeps its id; no two alerts share one."""
+    """From raise to clear an alert keeps its id; no two alerts share one, on one channel or on
+    several that say the same."""
     run = Run(channels=QUICK)
-    rows = run.add(*map(str, range(16)))
-    values = wild(600, len(rows), seed=3)
-    times = np.repeat(START_S + np.arange(600), len(rows))
-    run.step(Readings(np.tile(rows, 600), times, values.ravel()))
+    values = noise(800)
+    values[300::80] += 90.0
+    run.together(run.add("one", "two"), np.stack((values, values), axis=1))
     begun: dict[str, tuple[str, str]] = {}
     over: set[str] = set()
     for alert in run.alerts:
@@ -657,7 +684,7 @@ def test_an_id_is_one_alert() -> None:
         begun.setdefault(alert.id, (alert.channel, alert.started_at))
         assert begun[alert.id] == (alert.channel, alert.started_at)
         over |= {alert.id} if alert.transition == "cleared" else set()
-    assert len(over) > 16
+    assert len(over) >= 8
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -688,13 +715,13 @@ def test_figures_follow_the_alerts() -> None:
     assert 7.0 == run.pipeline.alarm_rate_per_week
     run.live(row, noise(100, seed=1), start=1001.0)
     assert {"warning": 0, "critical": 0} == run.pipeline.count_active()
-    told = run.pipeline.transitions
-    assert 1 == told["residual", "critical", "raised"] == told["residual", "critical", "cleared"]
+    counted = run.pipeline.transitions
+    assert 1 == counted["residual", "critical", "raised"]
+    assert 1 == counted["residual", "critical", "cleared"]
 
 
 def test_no_readings_say_nothing() -> None:
     """An empty batch has no verdicts and no alerts."""
-    nothing = Readings(np.empty(0, np.intp), np.empty(0), np.empty(0))
-    run, _ = quiet(10)
-    assert 0 == run.step(nothing).score.size
+    run, _ = quiet()
+    assert 0 == run.step(Readings(np.empty(0, np.intp), np.empty(0), np.empty(0))).score.size
     assert not run.alerts

@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from anomalyd.adapters.mqtt.buffered import BufferedClient
 from anomalyd.settings import Mqtt
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("anomalyd.adapters.mqtt")
 
 OnMessage = Callable[[str, bytes, bool], None]
 
