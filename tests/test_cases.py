@@ -24,7 +24,8 @@ def test_the_story_has_its_alerts(story: Path) -> None:
     first_s = next(recording.rows()).time
     run = Replay(load(story / "settings.toml"), story)
     told = [
-        f"{parse_time(alert.updated_at) - first_s:g} {alert.channel} {alert.transition} {alert.kind}"
+        f"{parse_time(alert.updated_at) - first_s:g} {alert.channel} "
+        f"{alert.transition} {alert.kind}"
         for block in run.blocks(recording)
         for alert in block.alerts
     ]

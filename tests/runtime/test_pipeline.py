@@ -135,7 +135,7 @@ def told(alerts: Sequence[Alert]) -> list[tuple[str, str, str]]:
 # --- batches --------------------------------------------------------------------------------------
 
 ASSET, ALONE = ("a/m/one", "a/m/two", "a/m/three"), ("a/n/four", "a/o/five")
-FAULT_FROM, TICKS = 330, 370
+FAULT_FROM, TICKS = 420, 460
 
 
 def plant_of_five() -> Readings:
@@ -198,7 +198,7 @@ def test_a_batch_says_what_its_readings_say_one_by_one(interval_s: float | None)
         assert told(run.alerts) == told(again.alerts)
 
 
-@pytest.mark.parametrize("size", [700, 1850])
+@pytest.mark.parametrize("size", [700, 2350])
 def test_what_comes_later_changes_nothing(size: int) -> None:
     """No verdict looks ahead: whatever follows a reading, in its batch or after it, the readings
     up to it are judged alike."""
