@@ -16,7 +16,7 @@ from typing import Any
 
 from anomalyd import __version__
 from anomalyd.errors import AnomalydError, ConfigError
-from anomalyd.settings import Settings, flatten, load, unknown_environment
+from anomalyd.settings import Settings, Stream, flatten, load, unknown_environment
 
 _EPILOG = """\
 start here:
@@ -165,15 +165,9 @@ def _add_check(commands: Any) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     settings = load(options.config)
-    from anomalyd.adapters.topics import TopicPattern
+    from anomalyd.runtime.streams import read_streams
 
-    for stream in settings.streams:
-        pattern = TopicPattern(stream.topic, stream.channel)
-        missing = set(stream.group_by) - set(pattern.names)
-        if missing:
-            raise ConfigError(
-                f"group_by of topic {stream.topic!r}: {min(missing)!r} is none of its wildcards"
-            )
+    read_streams(settings.streams)
     _print_settings(settings)
     unknown = list(unknown_environment(os.environ))
     for line in unknown:
@@ -186,7 +180,9 @@ def _check(options: argparse.Namespace) -> int:
 def _print_settings(settings: Settings) -> None:
     defaults = {key: value for key, value, _ in flatten(Settings.model_construct())}
     for key, value, meaning in flatten(settings):
-        mark = " " if key in defaults and defaults[key] == value else "*"
+        stream_key = key.partition("streams.")[2].partition(".")[2]
+        default = Stream.model_fields[stream_key].default if stream_key else defaults[key]
+        mark = " " if default == value else "*"
         sys.stdout.write(f"{mark} {key} = {_shown(value)}  # {meaning}\n")
 
 

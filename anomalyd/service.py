@@ -129,7 +129,7 @@ class Service:
             settings.mqtt,
             settings.instance,
             password,
-            [pattern.subscription for pattern in self._intake.patterns],
+            self._intake.subscriptions,
             birth=lambda: birth,
             will=msgspec.json.encode({"state": "offline", **state}),
             on_message=self._on_message,

@@ -20,6 +20,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -32,7 +33,7 @@ PASSWORD_CREDENTIAL = "mqtt_password"  # noqa: S105 - the credential's name, not
 class Section(BaseModel):
     """A table of the file: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Mqtt(Section):
@@ -180,7 +181,9 @@ class _Secrets(PydanticBaseSettingsSource):
         if not directory:
             return {}
         credential = Path(directory) / PASSWORD_CREDENTIAL
-        return {"password": credential.read_text().strip()} if credential.is_file() else {}
+        if not credential.is_file():
+            return {}
+        return {"password": _read_password(credential, f"credential {credential}")}
 
 
 class Settings(BaseSettings):
@@ -235,15 +238,18 @@ def load(path: Path | None, **flags: Any) -> Settings:
         settings = source(**flags)
     except ValidationError as error:
         raise ConfigError(f"{path or 'environment'}: {'; '.join(_explain(error))}") from error
-    if settings.mqtt.password_file and not settings.password:
-        secret = _read_password(settings.mqtt.password_file)
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}: not JSON") from error
+    file = settings.mqtt.password_file
+    if file and not settings.password:
+        secret = _read_password(file, f"mqtt.password_file = {file}")
         settings = settings.model_copy(update={"password": secret})
     return settings
 
 
 def unknown_environment(environ: Mapping[str, str]) -> Iterator[str]:
     """One line for each `ANOMALYD_*` name that no setting reads (they are silently ignored)."""
-    known = {name for name, _, _ in flatten(Settings())}
+    known = {name for name, _, _ in flatten(Settings.model_construct())}
     names = {ENV_PREFIX + name.upper().replace(".", "__") for name in known}
     names |= {ENV_PREFIX + section.upper() for section in Settings.model_fields}
     for name in sorted(environ):
@@ -300,19 +306,22 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{key} is not a setting{_nearest(str(problem['loc'][-1]))}"
         elif problem["type"] == "missing":
             yield f"{key} is missing"
+        elif not problem["loc"] or "password" in key:
+            # The value would be the whole tree, or a secret.
+            yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
         else:
             yield f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _nearest(key: str) -> str:
-    known = {name.rsplit(".", 1)[-1] for name, _, _ in flatten(Settings())}
+    known = {name.rsplit(".", 1)[-1] for name, _, _ in flatten(Settings.model_construct())}
     known |= set(Settings.model_fields) | set(Stream.model_fields)
     nearest = difflib.get_close_matches(key, known, 1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def _read_password(path: Path) -> SecretStr:
+def _read_password(path: Path, what: str) -> SecretStr:
     try:
         return SecretStr(path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"mqtt.password_file = {path}: {error}") from error
+        raise ConfigError(f"{what}: {error}") from error

@@ -1,7 +1,8 @@
 """Stories: settings, readings, and the alerts that must come of them.
 
 Each folder in `cases/` is one: `settings.toml`, `readings.csv`, `alerts.txt` with a line for each
-transition: seconds after the first reading, channel, transition, kind. A bug starts as a new folder.
+transition: seconds after the first reading, channel, transition, kind. A bug starts as a new
+folder.
 """
 
 from __future__ import annotations

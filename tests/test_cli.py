@@ -160,10 +160,13 @@ def test_wrong_usage_is_told_and_ends_with_2(
     assert [] == [*tmp_path.iterdir()], "nothing was written"
 
 
-CONFIGURATIONS = {
+SETTINGS = {
     "not toml": "[mqtt\n",
     "a misspelt key": "[mqtt]\nhots = 'x'\n",
     "a value out of range": "[http]\nport = 70000\n",
+    "a missing password": "[mqtt]\npassword_file = 'no-such-file'\n",
+}
+STREAMS = {
     "a bad topic": "[[streams]]\ntopic = 'plant/{line'\n",
     "a bad template": "[[streams]]\ntopic = 'plant/{line}/{x}'\nchannel = '{x}'\n",
     "a template with a wildcard": "[[streams]]\ntopic = 'plant/{x}'\nchannel = '#{x}'\n",
@@ -171,23 +174,38 @@ CONFIGURATIONS = {
     "a value that holds the time": "[[streams]]\ntopic = '{x}'\nvalue = 'a'\ntime = 'a.b'\n",
     "a value that is the time": "[[streams]]\ntopic = '{x}'\nvalue = 'a'\ntime = 'a'\n",
     "a name that no decoder can have": "[[streams]]\ntopic = '{x}'\nvalue = 'a\"b'\n",
-    "a missing password": "[mqtt]\npassword_file = 'no-such-file'\n",
 }
 
 
-@pytest.mark.parametrize("command", ["check", "run", "replay"])
-@pytest.mark.parametrize("text", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
-def test_a_wrong_configuration_is_one_line_and_2(tmp_path: Path, command: str, text: str) -> None:
-    """The same for each command, and before anything is listened to or written. What `check` lets
-    pass, `run` must not refuse."""
-    port = "" if "[http]" in text else f"[http]\nport = {free_port()}\n"
-    arguments: list[str | Path] = [command, "--config", written(tmp_path, port + text)]
-    if command == "replay":
-        arguments += [written(tmp_path, DATA, "day.csv"), "--out", tmp_path / "out.csv"]
-    found = anomalyd(*arguments)
+@pytest.mark.parametrize("text", SETTINGS.values(), ids=list(SETTINGS))
+def test_a_wrong_setting_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    """All commands load them in the same way."""
+    run = Run(capsys, "check", "--config", written(tmp_path, text))
+    assert (2, 1) == (run.status, len(run.err.splitlines())), run.err
+    assert run.err.startswith("anomalyd: ")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("text", STREAMS.values(), ids=list(STREAMS))
+def test_a_stream_that_cannot_work_is_one_line_and_2(
+    tmp_path: Path, command: str, text: str
+) -> None:
+    """Before anything is listened to; and what `check` lets pass, `run` must not refuse."""
+    port = f"[http]\nport = {free_port()}\n"
+    found = anomalyd(command, "--config", written(tmp_path, port + text))
     assert (2, 1) == (found.returncode, len(found.stderr.splitlines())), found.stderr
     assert found.stderr.startswith("anomalyd: ")
-    assert not (tmp_path / "out.csv").exists()
+
+
+def test_replay_refuses_a_wrong_configuration_too(tmp_path: Path) -> None:
+    """Before it writes anything."""
+    config = written(tmp_path, PLANT + "group_by = ['site']\n")
+    source, out = written(tmp_path, DATA, "day.csv"), tmp_path / "out.csv"
+    found = anomalyd("replay", source, "--out", out, "--config", config)
+    assert (2, 1) == (found.returncode, len(found.stderr.splitlines())), found.stderr
+    assert not out.exists()
 
 
 def test_run_without_streams_says_how_to_name_one() -> None:

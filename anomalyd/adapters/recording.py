@@ -91,16 +91,18 @@ class Recording:
 
     def _parquet_rows(self) -> Iterator[Row]:
         done = 0
-        for batch in self._open_parquet().iter_batches():
-            try:
+        try:
+            for batch in self._open_parquet().iter_batches():
                 header = _header(batch.schema.names)
                 for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     done += 1
                     stamp = _stamp(cells[0])
                     texts = [stamp, *("" if cell is None else str(cell) for cell in cells[1:])]
                     yield Row(stamp, parse_time(stamp), _readings(header, texts), done)
-            except ValueError as error:
-                raise DataError(f"{self.path}, row {done}: {error}") from error
+        except ValueError as error:
+            raise DataError(f"{self.path}, row {done}: {error}") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: damaged behind row {done} ({error})") from error
 
 
 class _Lines:

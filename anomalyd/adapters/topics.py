@@ -66,6 +66,8 @@ class TopicPattern:
             raise ConfigError(f"topic {self.topic!r}: a wildcard's name occurs twice")
 
     def _check_template(self, channel: str) -> None:
+        if re.search(r"[+#\x00-\x1f]", channel):
+            raise ConfigError(f"channel {channel!r} can't be in a topic: it has + or # in it")
         used = {match[1] for match in _NAMED.finditer(channel)}
         if used != set(self.names) or any(each in self.topic.split("/") for each in "+#"):
             raise ConfigError(

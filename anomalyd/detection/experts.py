@@ -102,9 +102,10 @@ def _learn_errors(state: Floats, values: Floats) -> None:
 
 def _learn_levels(state: Floats, values: Floats) -> None:
     count = state[COUNT]
-    state[FAST] += _rate(count, FAST_READINGS) * (values - state[FAST])
     # One glitch (65535, -9999) must not move for hours what remembers for hours.
-    off_level = _tamed(values - state[SLOW], _GLITCH * state[SPREAD], count)
+    limit = _GLITCH * state[SPREAD]
+    state[FAST] += _rate(count, FAST_READINGS) * _tamed(values - state[FAST], limit, count)
+    off_level = _tamed(values - state[SLOW], limit, count)
     state[SLOW] += _rate(count, SLOW_READINGS) * off_level
     state[SPREAD] += _rate(count, _SPREAD_READINGS) * (np.abs(off_level) - state[SPREAD])
 
@@ -148,9 +149,10 @@ def _look_ahead(state: Floats) -> Outlook:
 
 
 def _tamed(deviation: Floats, limit: Floats, count: Floats) -> Floats:
-    """Winsorised at `limit`, but for a trickle: a channel that never moved has a limit of 0, and
-    must still be able to learn that it moves now. A limit from few readings is none."""
-    reach = np.where(count > 16.0, limit + _TRICKLE * np.abs(deviation), np.inf)
+    """Winsorised at `limit`. A limit from few readings is none; a channel that never moved has a
+    limit of 0, and a trickle lets it learn that it moves now."""
+    reach = np.where(limit > 0.0, limit, _TRICKLE * np.abs(deviation))
+    reach = np.where(count > 16.0, reach, np.inf)
     return np.clip(deviation, -reach, reach)
 
 

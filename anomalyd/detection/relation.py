@@ -120,10 +120,11 @@ class Relations:
         return np.sqrt(self._covariance[asset, slot, slot])
 
     def shares(self, row: int) -> tuple[Rows, Floats]:
-        """The channels of the asset of `row` and their shares of the joint residual."""
+        """The channels of the asset of `row` and their shares of the evidence, largest first."""
         asset = int(self._asset[row])
         rows = self._rows[asset]
-        size = np.where(rows > 0, np.abs(self._residual[asset]), 0.0)
+        own = np.diagonal(self._precision[asset])
+        size = np.where(rows > 0, np.abs(self._residual[asset]) * np.sqrt(own), 0.0)
         order = np.argsort(-size, kind="stable")[: int((rows > 0).sum())]
         return rows[order] - 1, size[order] / max(float(size.sum()), 1e-300)
 

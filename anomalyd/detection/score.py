@@ -26,10 +26,10 @@ _WARMUPS = np.array([0.5, 2.0, 6.0, 4.0])[:, None]
 # Tails of single residuals are heavy; those of running means are lighter, and a level that moves in
 # cycles has an end.
 _TRAITS = (
-    TailTraits(shape=0.15, lightest=-0.05, excess=0.3, caution=0.5, rate=0.01, patience=100.0),
+    TailTraits(shape=0.1, lightest=-0.05, excess=0.3, caution=0.5, rate=0.01, patience=50.0),
     TailTraits(shape=0.0, lightest=-0.1, excess=0.15, caution=0.25, rate=0.004, patience=100.0),
     TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.0, rate=0.001, patience=1000.0),
-    TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.25, rate=0.002, patience=500.0),
+    TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.5, rate=0.002, patience=500.0),
 )
 _SUSPECT = 0.5  # of the highest score in the asset
 # A change that the instrument can only just resolve is no event; a channel that has never changed
@@ -106,7 +106,7 @@ class Scorer:
         largest = np.where(band > 0.0, band, np.inf)
         seen = self._views.look(rows, values, expected, related, settling, largest)
         ratio = np.divide(seen.views, limit, where=limit > 0.0, out=np.zeros_like(seen.views))
-        ratio[View.RELATION] = self._accused[rows]
+        ratio[View.RELATION] = np.where(np.isnan(related), 0.0, self._accused[rows])
         ratio[self._tails.counts(rows) < self._warmup * _WARMUPS] = 0.0
         worst, score = ratio.argmax(axis=0), np.minimum(ratio.max(axis=0), SCORE_LIMIT)
         score[~seen.known | (self._views.count(rows) < self._warmup)] = np.nan
@@ -134,7 +134,8 @@ class Scorer:
         """
         self._views.learn(rows, values, look.seen, learns)
         risk = budget_per_week / WEEK_S / len(View) * interval_s
-        floor = _floor(values, quantum)
+        floor = np.tile(_floor(values, quantum), (len(View), 1))
+        floor[View.RELATION] = _TINY  # it is not in channel units
         self._tails.learn(rows, look.seen.views, floor, risk, learns & look.seen.known)
 
 

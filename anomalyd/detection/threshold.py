@@ -86,12 +86,17 @@ class Tails:
     def learn(self, rows: Rows, views: Floats, floor: Floats, risk: Floats, learns: Flags) -> None:
         """Take values that count as normal.
 
-        `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) what
-        the instrument can't resolve. `risk`: (B,) promised events a reading and view. `learns`:
+        `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) or
+        (views, B) what the instrument can't resolve. `risk`: (B,) promised events a reading and view. `learns`:
         (B,) which of them to take.
         """
         if not learns.all():
-            rows, views, floor, risk = rows[learns], views[:, learns], floor[learns], risk[learns]
+            rows, views, floor, risk = (
+                rows[learns],
+                views[:, learns],
+                floor[..., learns],
+                risk[learns],
+            )
         if not rows.size:
             return
         before = self._state[rows].transpose(1, 2, 0)

@@ -18,7 +18,7 @@ from anomalyd.detection.reading import KIND_NAMES, STATE_NAMES, Verdicts
 from anomalyd.runtime.alerts import Alert, number
 from anomalyd.runtime.pipeline import Outcome
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("anomalyd.alerts")
 
 Send = Callable[[str, bytes, int, bool], bool]
 """topic, payload, QoS, retain -> False where the queue is full"""

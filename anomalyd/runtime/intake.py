@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from anomalyd.adapters import codec
 from anomalyd.adapters.codec import Refused
-from anomalyd.adapters.topics import Match, TopicPattern
+from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Floats, Readings, Rows
 from anomalyd.detection.timestamp import seconds
@@ -23,22 +22,21 @@ from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.streams import StreamReader, read_streams
 from anomalyd.settings import Stream
 
 log = logging.getLogger(__name__)
 
 _TELL_EVERY_S = 60.0
-# These can be in a payload's field name, but not in the topic of an alert.
-_UNFIT = str.maketrans("+#\0/", "____")
+_LONGEST_NAME = 1024  # bytes; a topic has 65 535, and who could read more
 
 
 @dataclass(slots=True)
 class _Route:
     """What is known of one topic."""
 
-    stream: int
+    reader: StreamReader
     match: Match
-    codec: codec.Codec
     rows: dict[str, int] = field(default_factory=dict)
     """field of the payload -> row"""
 
@@ -47,16 +45,20 @@ class Intake:
     """Knows the streams, and which topic is which channel."""
 
     def __init__(self, streams: Sequence[Stream], pipeline: Pipeline, max_skew_s: float) -> None:
-        self.patterns = [TopicPattern(stream.topic, stream.channel) for stream in streams]
         self.rejected: Counter[str] = Counter()
-        self._streams = streams
-        self._codecs = [codec.for_stream(stream.value, stream.time) for stream in streams]
+        self._readers = read_streams(streams)
         self._pipeline = pipeline
         self._max_skew_s = max_skew_s
         self._routes: dict[str, _Route] = {}
+        self._topic_of: dict[int, str] = {}
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
+
+    @property
+    def subscriptions(self) -> list[str]:
+        """What to subscribe to."""
+        return [reader.pattern.subscription for reader in self._readers]
 
     def read(self, messages: Sequence[Message], clock_offset_s: float) -> tuple[Readings, Floats]:
         """Readings, and (B,) the monotonic second at which each arrived.
@@ -74,7 +76,7 @@ class Intake:
                     raise Refused("retained", "a retained message is a replay of an old value")
                 if route is None:
                     route = self._find(message.topic)
-                decoded = route.codec.decode(message.payload)
+                decoded = route.reader.codec.decode(message.payload)
             except Refused as refused:
                 self._refuse(refused.reason, message, str(refused))
                 continue
@@ -96,11 +98,11 @@ class Intake:
         The name may be a whole topic, or a topic without its stream's literal prefix; where no
         stream matches, it is a channel with the defaults.
         """
-        for index, pattern in enumerate(self.patterns):
-            for topic in (name, pattern.prefix + name):
-                match = pattern.match(topic)
+        for reader in self._readers:
+            for topic in (name, reader.pattern.prefix + name):
+                match = reader.pattern.match(topic)
                 if match is not None:
-                    return self._describe(index, match, "")
+                    return reader.channel(match, "")
         return Channel(name, {}, -1)
 
     def silent(self, now_s: float, longest_s: float) -> list[int]:
@@ -110,9 +112,8 @@ class Intake:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
-        for topic, route in list(self._routes.items()):
-            if row in route.rows.values():
-                del self._routes[topic]
+        # Its topic's other channels are found again when they speak.
+        self._routes.pop(self._topic_of.pop(row, ""), None)
         log.info("channel=%s retired", self._pipeline.table[row].name)
         self._full = False
         return self._pipeline.retire(row, now_s)
@@ -124,33 +125,33 @@ class Intake:
     # --- one message ------------------------------------------------------------------------
 
     def _find(self, topic: str) -> _Route:
-        for index, pattern in enumerate(self.patterns):
-            match = pattern.match(topic)
+        for reader in self._readers:
+            match = reader.pattern.match(topic)
             if match is not None:
-                return _Route(index, match, self._codecs[index])
+                return _Route(reader, match)
         raise Refused("topic", "no stream has this topic")
 
     def _open(self, message: Message, route: _Route, name: str) -> int | None:
-        channel = self._describe(route.stream, route.match, name)
+        channel = route.reader.channel(route.match, name)
+        if len(channel.name.encode(errors="replace")) > _LONGEST_NAME:
+            self._refuse("name", message, "its channel's name would be too long")
+            return None
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
+        elif self._topic_of[row] != message.topic:
+            other = self._topic_of[row]
+            what = f"channel {channel.name} is {other} already; give its stream a `channel`"
+            self._refuse("name", message, what)
+            return None
         if row is None:
             self._overflow(message)
             return None
         # Only a topic with a channel is remembered: a million others leave no trace.
         route.rows[name] = row
         self._routes[message.topic] = route
+        self._topic_of[row] = message.topic
         return row
-
-    def _describe(self, index: int, match: Match, name: str) -> Channel:
-        stream = self._streams[index]
-        labels: Mapping[str, str] = match.labels
-        channel = f"{match.channel}/{name.translate(_UNFIT)}" if name else match.channel
-        asset = None
-        if stream.group_by:
-            asset = f"{index}:" + "/".join(labels[label] for label in stream.group_by)
-        return Channel(channel, labels, index, stream.unit, asset)
 
     def _overflow(self, message: Message) -> None:
         self.rejected["capacity"] += 1

@@ -38,8 +38,8 @@ from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transi
 from anomalyd.settings import Alerts, Channels, Stream
 
 RECENT_READINGS = 60
-LARGEST_VALUE = 1e100
-"""no instrument reads more, and its square is still a number"""
+LARGEST_VALUE = 1e36
+"""no instrument reads more, and 32-bit floats still hold it"""
 _MOST_CONTRIBUTORS = 5
 _DAY_S = 86400.0
 

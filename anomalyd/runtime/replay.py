@@ -113,7 +113,7 @@ def write(block: Block, out: TextIO) -> None:
         verdicts.upper,
         verdicts.score,
     )
-    columns = [block.stamps, map(_quoted, block.channels)]
+    columns = [map(_quoted, block.stamps), map(_quoted, block.channels)]
     columns += [map(_text, figure.tolist()) for figure in figures]
     columns += [
         (STATE_NAMES[code] for code in verdicts.state.tolist()),
@@ -131,6 +131,8 @@ def replay(
 ) -> None:
     """Write the verdicts on `source` to `out`; `each` is shown every block (progress, report)."""
     run, recording = Replay(settings, folder), Recording(source)
+    if out.exists() and source.exists() and out.samefile(source):
+        raise DataError(f"{out}: is the input too, and would be overwritten")
     try:
         with out.open("w", encoding="utf-8", newline="") as file:
             file.write(HEADER + "\n")
@@ -146,5 +148,5 @@ def _text(figure: float) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name with a comma or a quote in it, as RFC 4180 wants it."""
+    """A text with a comma or a quote in it, as RFC 4180 wants it."""
     return '"' + name.replace('"', '""') + '"' if any(each in name for each in ',"\n') else name

@@ -19,8 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.mqtt.buffered import BufferedClient, BufferedSocket
 from anomalyd.settings import Mqtt
-from tests.broker.daemon import WITHIN_S, Subscriber, publish
-from tests.programs import Mosquitto, free_port
+from tests.broker.daemon import WITHIN_S, Subscriber, pour, publish
+from tests.programs import Mosquitto, free_port, require
 
 STATUS = "anomalyd/main/status"
 BIRTH = b'{"state":"online"}'
@@ -157,18 +157,13 @@ def test_a_flood_does_not_keep_paho_from_its_other_work(mosquitto: Mosquitto) ->
 @contextmanager
 def flooding(broker: Mosquitto, topic: str, payload: bytes) -> Iterator[None]:
     """Publish with QoS 0 as fast as the broker takes it."""
-    name = topic.encode()
-    body = len(name).to_bytes(2, "big") + name + payload
-    packets = (b"\x30" + bytes([len(body)]) + body) * 10_000
     stop = threading.Event()
 
-    def pour() -> None:
-        with socket.create_connection((broker.host, broker.port)) as connection:
-            connection.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04pour")
-            while not stop.is_set():
-                connection.sendall(packets)
+    def go_on() -> None:
+        while not stop.is_set():
+            pour(broker, [(topic, payload)] * 10_000)
 
-    thread = threading.Thread(target=pour, name="pour")
+    thread = threading.Thread(target=go_on, name="flood")
     thread.start()
     try:
         yield
@@ -342,7 +337,7 @@ def only_allows(directory: Path, topic: str) -> str:
     """
     plugins = sorted(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"))
     if not plugins:
-        pytest.skip("no mosquitto_dynamic_security.so: install mosquitto from Debian")
+        require("mosquitto_dynamic_security.so", "mosquitto, as Debian has it")
     allowed = {"acltype": "subscribePattern", "topic": topic, "allow": True}
     rules = {
         "defaultACLAccess": {

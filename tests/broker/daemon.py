@@ -7,9 +7,10 @@ wait by polling with a deadline; nothing here sleeps for a fixed time.
 import os
 import queue
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -44,6 +45,9 @@ format = "plain"
 {more}
 """
 
+_CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04pour"
+_CONNACK, _PINGREQ, _PINGRESP = b"\x20\x02\x00\x00", b"\xc0\x00", b"\xd0\x00"
+
 # What would reach the daemon from the shell, or from the systemd, that the tests run under.
 _FOREIGN = ("ANOMALYD_", "NOTIFY_", "WATCHDOG_", "CREDENTIALS_", "JOURNAL_")
 
@@ -58,12 +62,14 @@ class Daemon(Child):
         more: str = PLANT,
         environment: Mapping[str, str] | None = None,
         http_port: int | None = None,
+        program: Sequence[str] = ("-m", "anomalyd", "run", "--config"),
     ) -> None:
-        """`more`: the streams, and what else the configuration has."""
+        """`more`: the streams, and what else the configuration has. `program`: what Python runs,
+        with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
         config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(_CONFIG.format(broker=broker_port, http=self.http_port, more=more))
-        command: list[str | Path] = [sys.executable, "-m", "anomalyd", "run", "--config", config]
+        command: list[str | Path] = [sys.executable, *program, config]
         log = config.with_suffix(".log")
         super().__init__("anomalyd", command, log, own_environment(environment or {}))
 
@@ -199,6 +205,29 @@ def publish(broker: Mosquitto, messages: Iterable[Message]) -> int:
             assert time.monotonic() < deadline, "the broker has not confirmed everything"
             time.sleep(0.01)
         return publisher.sent
+
+
+def pour(broker: Mosquitto, messages: Iterable[Message]) -> None:
+    """Publish with QoS 0 at the speed of the socket; returns when the broker has taken it all."""
+    with socket.create_connection((broker.host, broker.port), timeout=WITHIN_S) as connection:
+        connection.sendall(_CONNECT)
+        assert _CONNACK == connection.recv(4, socket.MSG_WAITALL)
+        connection.sendall(b"".join(packet(*message) for message in messages))
+        connection.sendall(_PINGREQ)
+        assert _PINGRESP == connection.recv(2, socket.MSG_WAITALL)
+
+
+def packet(topic: str, payload: bytes) -> bytes:
+    """A PUBLISH of QoS 0 as MQTT 3.1.1 has it."""
+    name = topic.encode()
+    body = len(name).to_bytes(2, "big") + name + payload
+    head = bytearray([0x30])
+    left = len(body)
+    while left > 127:
+        head.append(left & 127 | 128)
+        left >>= 7
+    head.append(left)
+    return bytes(head) + body
 
 
 def reading(channel: str, time_s: float, value: float) -> Message:

@@ -22,7 +22,8 @@ def live(stillness: Stillness, values: Values, learns: bool = True) -> list[floa
 def noise(readings: int, longest: int = 1) -> list[float]:
     """A sensor that says each value `longest` times."""
     values = np.random.default_rng(0).normal(20.0, 1.0, -(-readings // longest))
-    return np.repeat(values, longest)[:readings].tolist()
+    repeated: list[float] = np.repeat(values, longest)[:readings].tolist()
+    return repeated
 
 
 def test_a_lively_channel_that_stands_still_is_stuck() -> None:

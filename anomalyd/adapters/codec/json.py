@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD, Decoded, Refused
+from anomalyd.errors import ConfigError
 
 _MOST_FIELDS = 256
 _DEEPEST = 8
@@ -90,6 +91,10 @@ def _place(tree: dict[str, Any], path: str, leaf: Any) -> None:
     *parents, name = path.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{path!r} lies inside a field that is a value itself")
+    if not name or name in tree:
+        raise ConfigError(f"{path!r} can't be both value and time, or is no field's name")
     tree[name] = leaf
 
 
@@ -100,7 +105,10 @@ def _struct(tree: dict[str, Any]) -> type[msgspec.Struct]:
         for index, inner in enumerate(tree.values())
     ]
     names = {f"f{index}": name for index, name in enumerate(tree)}
-    return msgspec.defstruct("Payload", fields, rename=names, gc=False)
+    try:
+        return msgspec.defstruct("Payload", fields, rename=names, gc=False)
+    except ValueError as error:
+        raise ConfigError(f"{'.'.join(tree)!r} can't be a field's name: {error}") from error
 
 
 def _attributes(tree: dict[str, Any], path: str) -> str:
