@@ -34,7 +34,7 @@ class TopicPattern:
         self.names = tuple(match[1] for match in map(_NAMED.fullmatch, levels) if match)
         self._check(levels)
         self.subscription = "/".join(_subscription(level) for level in levels)
-        self._expression = re.compile(_expression(levels))
+        self._expression = re.compile(_expression(levels), re.DOTALL)
         self._first_wild = wild[0] if wild else 0
         self._template = channel
         if channel is not None:

@@ -30,8 +30,9 @@ _SMOOTHING_TICKS = 8.0
 _REFIT_TICKS = 64
 _KNOWN_AFTER_TICKS = 256.0
 _RIDGE = 0.02  # of the unit variance: no channel is trusted to be noise-free
-_WAIT_READINGS = 64  # for a silent member, before its asset is left alone
-_SAME_TIME = 0.5  # of the slowest member's interval: values further apart are not compared
+# In intervals of the slowest member: how long a comparison counts, and how far apart the values may
+# be that are compared.
+_LASTS, _SAME_TIME = 64.0, 0.95
 
 
 class Compared(NamedTuple):
@@ -76,7 +77,7 @@ class Relations:
         self._active, self._spoke = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
         self._value, self._mean, self._residual = (np.zeros(shape) for _ in range(3))
         self._time, self._interval = (np.zeros(shape) for _ in range(2))
-        self._waited = np.zeros(capacity, dtype=np.int64)
+        self._compared, self._lasts = np.zeros(capacity), np.zeros(capacity)
         self._ticks = np.zeros(capacity)
         self._covariance = np.zeros((capacity, MEMBERS, MEMBERS))
         self._precision = np.zeros((capacity, MEMBERS, MEMBERS))
@@ -109,10 +110,13 @@ class Relations:
         asset = self._asset[rows]
         return np.where(asset >= 0, asset, -1 - rows)
 
-    def residual(self, rows: Rows) -> Floats:
-        """(B,) newest smoothed residual, in standard deviations; NaN while there is none."""
-        residual = np.where(self._asset[rows] >= 0, self._residual[self._at(rows)], 0.0)
-        return np.where(residual == 0.0, np.nan, residual)
+    def residual(self, rows: Rows, times: Floats) -> Floats:
+        """(B,) newest smoothed residual at `times`, in standard deviations; NaN where there is
+        none, or where a silent member keeps the asset from being compared."""
+        asset, slot = self._at(rows)
+        residual = self._residual[asset, slot]
+        fresh = times - self._compared[asset] <= self._lasts[asset]
+        return np.where((asset >= 0) & fresh & (residual != 0.0), residual, np.nan)
 
     def spread(self, rows: Rows) -> Floats:
         """(B,) standard deviation of each channel in its asset, in its own units."""
@@ -168,7 +172,6 @@ class Relations:
             self._restart(at[0][new])
         active, spoke = self._active[assets], self._spoke[assets]
         complete = (active.sum(axis=1) > 1) & np.all(spoke | ~active, axis=1)
-        self._wait(assets, complete, seats.taken.sum(axis=1))
         return self._compare(self._together(assets[complete]))
 
     def learn(self, compared: Compared, learns: Flags) -> None:
@@ -209,6 +212,8 @@ class Relations:
         newest = np.where(active, times, -np.inf).max(axis=1, initial=-np.inf)
         lags = active & (times < (newest - _SAME_TIME * slowest)[:, None])
         together = ~lags.any(axis=1)
+        self._compared[assets[together]] = newest[together]
+        self._lasts[assets[together]] = _LASTS * slowest[together]
         self._spoke[assets] = ~lags & active & ~together[:, None]
         compared: NDArray[np.int64] = assets[together]
         return compared
@@ -217,13 +222,6 @@ class Relations:
         for column in (self._covariance, self._precision, self._mean, self._residual, self._spoke):
             column[assets] = 0
         self._ticks[assets] = 0.0
-
-    def _wait(self, assets: NDArray[np.int64], complete: Flags, spoke: NDArray[np.int64]) -> None:
-        """A member that has gone silent must not freeze the residuals of the others."""
-        waited = np.where(complete, 0, self._waited[assets] + spoke)
-        self._waited[assets] = waited
-        members = self._active[assets].sum(axis=1)
-        self._residual[assets[waited > _WAIT_READINGS * members]] = 0.0
 
     def _compare(self, assets: NDArray[np.int64]) -> Compared:
         values = np.where(self._active[assets], self._value[assets], 0.0)

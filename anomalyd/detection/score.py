@@ -90,6 +90,7 @@ class Scorer:
     def look(
         self,
         rows: Rows,
+        times: Floats,
         values: Floats,
         expected: Floats,
         settling: Flags,
@@ -102,7 +103,7 @@ class Scorer:
         """
         limit = self.thresholds(rows)
         band = limit[View.RESIDUAL]
-        related = relations.residual(rows)
+        related = relations.residual(rows, times)
         largest = np.where(band > 0.0, band, np.inf)
         seen = self._views.look(rows, values, expected, related, settling, largest)
         ratio = np.divide(seen.views, limit, where=limit > 0.0, out=np.zeros_like(seen.views))

@@ -87,8 +87,8 @@ class Tails:
         """Take values that count as normal.
 
         `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) or
-        (views, B) what the instrument can't resolve. `risk`: (B,) promised events a reading and view. `learns`:
-        (B,) which of them to take.
+        (views, B) what the instrument can't resolve. `risk`: (B,) promised events a reading and
+        view. `learns`: (B,) which of them to take.
         """
         if not learns.all():
             rows, views, floor, risk = (

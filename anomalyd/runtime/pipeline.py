@@ -190,7 +190,7 @@ class Pipeline:
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
         expected = self._expected[rows]
-        look = self._scorer.look(rows, values, expected, settling, self._relations)
+        look = self._scorer.look(rows, times, values, expected, settling, self._relations)
         still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
         stuck = still > np.nan_to_num(look.score)
         score = np.where(stuck, still, look.score)

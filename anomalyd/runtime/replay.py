@@ -6,7 +6,7 @@ and version write the same bytes. Runs on the caller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -113,7 +113,7 @@ def write(block: Block, out: TextIO) -> None:
         verdicts.upper,
         verdicts.score,
     )
-    columns = [map(_quoted, block.stamps), map(_quoted, block.channels)]
+    columns: list[Iterable[str]] = [map(_quoted, block.stamps), map(_quoted, block.channels)]
     columns += [map(_text, figure.tolist()) for figure in figures]
     columns += [
         (STATE_NAMES[code] for code in verdicts.state.tolist()),

@@ -23,6 +23,7 @@ class Plant:
 
     def __init__(self, members: int = MEMBER_COUNT) -> None:
         self.relations = Relations(CAPACITY)
+        self.now = 0.0
         self.compared: list[Compared] = []
         self.seen: list[float] = []
         """the residual that each reading was judged by"""
@@ -33,7 +34,7 @@ class Plant:
         """A batch of readings, in order of arrival."""
         seen = np.empty(rows.size)
         for chosen in rounds(rows, self.relations.group(rows), self.relations.fits):
-            seen[chosen] = self.relations.residual(rows[chosen])
+            seen[chosen] = self.relations.residual(rows[chosen], times[chosen])
             interval_s = np.full(chosen.size, INTERVAL_S)
             compared = self.relations.observe(
                 rows[chosen], times[chosen], values[chosen], interval_s
@@ -41,6 +42,7 @@ class Plant:
             self.relations.learn(compared, np.full(compared.assets.size, learns))
             self.compared += [compared] if compared.assets.size else []
         self.seen += seen.tolist()
+        self.now = float(times[-1])
 
     def live(self, values: Array, start: int = 0, learns: bool = True) -> None:
         """(ticks, channels): each channel speaks once a second, in the order of the rows."""
@@ -49,7 +51,7 @@ class Plant:
         self.tell(np.tile(np.arange(channels), ticks), times, values.ravel(), learns)
 
     def residual(self, members: int = MEMBER_COUNT) -> Array:
-        return self.relations.residual(np.arange(members))
+        return self.relations.residual(np.arange(members), np.full(members, self.now))
 
 
 def machine(ticks: int, members: int = MEMBER_COUNT, seed: int = 0) -> Array:
@@ -69,7 +71,7 @@ def test_nothing_is_known_at_first() -> None:
     assert np.isnan(plant.residual()).all()
     plant.live(machine(200, seed=1), start=200)
     assert not np.isnan(plant.residual()).any()
-    assert np.isnan(plant.relations.residual(np.array([CAPACITY - 1]))).all()
+    assert np.isnan(plant.residual(CAPACITY)[MEMBER_COUNT:]).all()
 
 
 @pytest.mark.parametrize("culprit", range(MEMBER_COUNT))
@@ -239,7 +241,7 @@ def test_assets_are_compared_each_for_itself() -> None:
     plant.tell(rows, np.repeat(np.arange(float(KNOWN)), 8), both.ravel())
     alone = Plant()
     alone.live(other)
-    assert plant.relations.residual(np.arange(10, 14)) == pytest.approx(alone.residual(), rel=1e-9)
+    assert plant.residual(14)[10:] == pytest.approx(alone.residual(), rel=1e-9)
 
 
 def test_only_what_counts_as_normal_is_learnt() -> None:

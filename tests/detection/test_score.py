@@ -30,12 +30,14 @@ class Channels:
         self.rows: Rows = np.arange(channels)
         self.level = level
         self.begun = False
+        self.ticks = 0
 
     def look(self, values: Array, settling: bool = False, known: bool = True) -> Look:
         size = self.rows.size
         expected = np.full(size, self.level if known else np.nan)
         flags = np.full(size, settling)
-        return self.scorer.look(self.rows, values, expected, flags, self.relations)
+        times = np.full(size, float(self.ticks))
+        return self.scorer.look(self.rows, times, values, expected, flags, self.relations)
 
     def learn(self, values: Array, look: Look, learns: bool = True) -> None:
         size = self.rows.size
@@ -178,7 +180,6 @@ class Machine(Channels):
     def __init__(self, unit: float = 1.0) -> None:
         super().__init__(3, level=0.0)
         self.unit = unit
-        self.ticks = 0
         for row in self.rows.tolist():
             self.relations.join(row, 0)
         self.work(noise(1000, 4) - 20.0)

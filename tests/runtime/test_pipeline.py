@@ -144,7 +144,7 @@ def plant_of_five() -> Readings:
     which a network might deliver them: jittered, with repeats, late ones and broken ones."""
     rng = np.random.default_rng(0)
     common = np.sin(np.arange(TICKS) / 7.0) + 0.3 * rng.standard_normal(TICKS)
-    values = common[:, None] * [1.0, 3.0, -2.0, 0.0, 0.0] + 0.2 * rng.standard_normal((TICKS, 5))
+    values = common[:, None] * [1.0, 3.0, -2.0, 0.0, 0.0] + 0.1 * rng.standard_normal((TICKS, 5))
     values[FAULT_FROM:, 1] = -values[FAULT_FROM:, 1]
     values[FAULT_FROM + 10, 3] += 50.0
     values[rng.random(values.shape) < 0.005] = np.nan

@@ -34,6 +34,8 @@ class FieldCodec:
 
     def decode(self, payload: bytes) -> Decoded:
         """Raises Refused: `size`, `empty`, `json`, `field` or `depth`."""
+        if len(payload) > LARGEST_PAYLOAD:
+            raise _too_large(payload)
         try:
             found = self._decoder.decode(payload)
         except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
@@ -50,6 +52,8 @@ class EveryFieldCodec:
 
     def decode(self, payload: bytes) -> Decoded:
         """Raises Refused: `size`, `empty`, `json`, `field` or `depth`."""
+        if len(payload) > LARGEST_PAYLOAD:
+            raise _too_large(payload)
         try:
             found = msgspec.json.decode(payload, type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
@@ -119,11 +123,13 @@ def _attributes(tree: dict[str, Any], path: str) -> str:
     return ".".join(attributes)
 
 
+def _too_large(payload: bytes) -> Refused:
+    return Refused("size", f"{len(payload)} bytes")
+
+
 def _refused(payload: bytes, error: Exception) -> Refused:
     if not payload.strip():
         return Refused("empty", "an empty payload")
-    if len(payload) > LARGEST_PAYLOAD:
-        return Refused("size", f"{len(payload)} bytes")
     if isinstance(error, RecursionError):
         return Refused("depth", "nested too deeply")
     # msgspec's ValidationError is JSON of another shape; its parent is no JSON at all. A number

@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
 _READ_AHEAD = 65_536
+_PACKETS_A_TURN = 1000
 
 
 class BufferedSocket:
@@ -51,9 +52,12 @@ class BufferedClient(paho.Client):
         return BufferedSocket(super()._create_socket())
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Handle every packet that has been read ahead, not one for each `select`."""
+        """Handle many packets that have been read ahead, not one for each `select`; but not so many
+        that a flood keeps paho from its pings."""
         result = super().loop_read(max_packets)
-        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and self._read_ahead():
+        for _ in range(_PACKETS_A_TURN):
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS or not self._read_ahead():
+                break
             result = super().loop_read(max_packets)
         return result
 
