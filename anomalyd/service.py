@@ -61,6 +61,7 @@ class Service:
         served = registry.load(settings.streams, folder, settings.channels.max)
         self._settings = settings
         self._models = served.models
+        self._own_topics = f"{settings.mqtt.topic_prefix}/"
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
         self._inbox = Inbox(settings.ingest.inbox_messages)
@@ -138,7 +139,9 @@ class Service:
     # --- on other threads -------------------------------------------------------------------
 
     def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
-        self._inbox.put(Message(topic, payload, time.monotonic(), retained))
+        # A stream on "#" hears what this daemon publishes, and would answer itself for ever.
+        if not topic.startswith(self._own_topics):
+            self._inbox.put(Message(topic, payload, time.monotonic(), retained))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()

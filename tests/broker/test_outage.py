@@ -13,7 +13,7 @@ from tests.programs import Mosquitto
 
 SCORED = "anomalyd_readings_scored_total"
 START_S = 1_700_000_000
-CHANNELS, STEPS = 20, 500
+CHANNELS, STEPS = 20, 350
 OUTAGE_S = 5.0
 
 

@@ -62,7 +62,7 @@ def test_a_ramp_goes_on() -> None:
     assert values[-1] + 0.9 * slope <= said[DIFFERENCES] <= values[-1] + slope
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=25)
+@settings(derandomize=True, database=None, deadline=None, max_examples=10)
 @given(st.floats(1e-4, 1e4), st.floats(-100.0, 100.0), st.booleans(), st.integers(0, 2**32))
 def test_what_the_network_sees_is_free_of_scale_and_offset(
     factor: float, offset: float, falls: bool, seed: int
