@@ -44,7 +44,7 @@ def test_live_verdicts_are_those_of_replay(tmp_path: Path, mosquitto: Mosquitto)
         table.writerows([_START + step, *row] for step, row in enumerate(values))
 
     live: dict[tuple[str, float], _Verdict] = {}
-    live_alerts = []
+    live_alerts: list[tuple[str, str]] = []
     with (
         Daemon(tmp_path, mosquitto.port, _STREAMS) as daemon,
         Subscriber(mosquitto, "anomalyd/main/score/#", "anomalyd/main/event") as heard,
@@ -72,7 +72,7 @@ def test_live_verdicts_are_those_of_replay(tmp_path: Path, mosquitto: Mosquitto)
                 break
 
     replayed: dict[tuple[str, float], _Verdict] = {}
-    replayed_alerts = []
+    replayed_alerts: list[tuple[str, str]] = []
     config = next(tmp_path.glob("daemon-*.toml"))
     out = tmp_path / "verdicts.csv"
     replay(
