@@ -158,7 +158,7 @@ class Http(Section):
 class State(Section):
     """What is kept on disk."""
 
-    directory: Path = Field(Path("/var/lib/anomalyd"), description="models and state of the plant")
+    directory: Path = Field(Path("/var/lib/anomalyd"), description="the plant's state; nothing yet")
 
 
 class Log(Section):
