@@ -61,7 +61,10 @@ class Service:
         served = registry.load(settings.streams, folder, settings.channels.max)
         self._settings = settings
         self._models = served.models
-        self._own_topics = f"{settings.mqtt.topic_prefix}/"
+        own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
+        self._own_topics = tuple(
+            f"{own}/{each}" for each in ("status", "event", "alert/", "score/")
+        )
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
         self._inbox = Inbox(settings.ingest.inbox_messages)
@@ -156,6 +159,8 @@ class Service:
         degraded = []
         if not self._mqtt.connected:
             degraded.append("mqtt: not connected to the broker")
+        for topic in self._mqtt.refused_topics:
+            degraded.append(f"mqtt: the broker refuses the subscription to {topic}")
         if not self._healthy()[0]:
             degraded.append("pipeline: no progress")
         if len(self._inbox) > self._inbox.capacity // 2:

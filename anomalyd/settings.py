@@ -51,8 +51,8 @@ class Mqtt(Section):
     topic_prefix: str = Field(
         "anomalyd", pattern=r"^[^+#\s]+$", description="first level of every topic written"
     )
-    reconnect_min_s: float = Field(1.0, gt=0, description="first pause before connecting again")
-    reconnect_max_s: float = Field(30.0, gt=0, description="longest pause before connecting again")
+    reconnect_min_s: int = Field(1, ge=1, description="first pause before connecting again")
+    reconnect_max_s: int = Field(30, ge=1, description="longest pause before connecting again")
 
 
 class Stream(Section):
@@ -95,7 +95,9 @@ class Channels(Section):
     """How many channels there may be, and what is kept of each."""
 
     max: int = Field(50_000, ge=1, le=1_000_000, description="further channels are refused")
-    window: int = Field(128, ge=16, le=4096, description="readings kept of each channel")
+    window: int = Field(
+        128, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
+    )
     warmup_readings: int = Field(
         120, ge=8, description="a new channel is `warming` for so many readings: no alerts"
     )

@@ -99,7 +99,7 @@ class AlertStates:
         self._critical[rows] = np.where(raised, critical, self._critical[rows] | worse)
         self._kind[rows] = np.where(raised | changed, kinds, kind)
         due = times - self._told[rows] >= self.rules.update_every_s
-        updated = firing & ~cleared & (changed | worse | due)
+        updated = firing & scored & ~cleared & (changed | worse | due)
         self._told[rows] = np.where(raised | updated, times, self._told[rows])
 
         rest = np.where(warming, State.WARMING, State.NORMAL)

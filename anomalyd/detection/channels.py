@@ -74,4 +74,7 @@ class ChannelTable:
 
     def listing(self) -> list[tuple[int, Channel]]:
         """(row, channel) of all channels, as a copy."""
-        return [(row, self[row]) for row in list(self._row_of.values())]
+        rows = list(self._row_of.values())
+        # Another thread may ask while one of them retires.
+        named = ((row, self._channels[row]) for row in rows)
+        return [(row, channel) for row, channel in named if channel is not None]

@@ -52,7 +52,7 @@ class Outlook(NamedTuple):
 
 
 class ExpertBank:
-    """Running state of the experts for `capacity` channels; 120 bytes a channel."""
+    """Running state of the experts for `capacity` channels; 112 bytes a channel."""
 
     def __init__(self, capacity: int) -> None:
         # zeros, not empty: the pages of rows that are never used are never touched.

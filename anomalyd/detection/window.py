@@ -1,7 +1,6 @@
 """The rolling windows: the last readings of every channel, and what was expected of them.
 
-The source of truth of a channel's recent past: alerts show it, and network state that can't be
-carried over is rebuilt from it. Owned by the pipeline thread: no locks.
+The source of truth of a channel's recent past, and what alerts show of it. Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations

@@ -88,8 +88,6 @@ def number(figure: float) -> float | None:
 def reason(kind: str, value: float, expected: float, lower: float, upper: float, unit: str) -> str:
     """Why, in one sentence."""
     unit = f" {unit}" if unit else ""
-    if expected != expected:
-        return f"the channel fell silent at {value:.6g}{unit} and was forgotten"
     if kind == "stuck":
         return f"{value:.6g}{unit} has not changed for far longer than this sensor ever stood still"
     band = f"expected {expected:.6g}{unit}, normal from {lower:.6g} to {upper:.6g}"

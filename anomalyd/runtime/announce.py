@@ -50,6 +50,9 @@ class Announcer:
         kept &= self._send(f"{self._root}/event", document, 1, False)
         if not kept:
             self.lost["outbox"] += 1
+            log.error(
+                "channel=%s alert %s: the queue to the broker is full", alert.channel, alert.id
+            )
         log.log(
             _LEVELS[alert.transition],
             "channel=%s alert %s kind=%s severity=%s score=%.3g id=%s: %s",

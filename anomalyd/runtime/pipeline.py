@@ -16,7 +16,6 @@ import numpy as np
 from anomalyd.detection.alert import AlertRules, AlertStates, Transitions
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
-from anomalyd.detection.experts import Rows
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
@@ -25,6 +24,7 @@ from anomalyd.detection.reading import (
     Floats,
     Kind,
     Readings,
+    Rows,
     State,
     Verdicts,
 )
@@ -64,6 +64,7 @@ class _OpenAlert:
 
     id: str
     started_s: float
+    reason: str
 
 
 class Pipeline:
@@ -88,7 +89,7 @@ class Pipeline:
         self._streams = streams
         self._predictor_of_stream = [*predictors]
         self._predictors = list({id(each): each for each in predictors}.values())
-        self._predictor = np.zeros(capacity, dtype=np.int8)
+        self._predictor = np.zeros(capacity, dtype=np.int32)
         self._windows = Windows(capacity, channels.window)
         self._cadence = Cadence(capacity, channels.gap_intervals)
         self._stillness = Stillness(capacity)
@@ -270,7 +271,7 @@ class Pipeline:
             if changed.raised[index]:
                 name = self.table[row].name
                 identity = documents.alert_id(self._instance, name, time_s)
-                self._open[row] = _OpenAlert(identity, time_s)
+                self._open[row] = _OpenAlert(identity, time_s, self._reason(row, verdicts, place))
                 self._raised.append(time_s)
                 alerts.append(self._document(row, "raised", time_s, verdicts, place))
             elif changed.updated[index]:
@@ -298,7 +299,9 @@ class Pipeline:
             labels=channel.labels,
             kind=kind,
             severity=severity,
-            reason=documents.reason(kind, value, expected, lower, upper, channel.unit),
+            reason=f"over; it was: {standing.reason}"
+            if transition == "cleared"
+            else self._reason(row, verdicts, place),
             score=score or 0.0,
             value=value,
             expected=documents.number(expected),
@@ -313,6 +316,17 @@ class Pipeline:
             model=self._predictors[self._predictor[row]].name,
             instance=self._instance,
             runbook_url=self._rules.runbook_url,
+        )
+
+    def _reason(self, row: int, verdicts: Verdicts, place: int) -> str:
+        """Why; where the score has come down meanwhile, why the alert was raised."""
+        standing = self._open.get(row)
+        if standing is not None and not float(verdicts.score[place]) >= 1.0:
+            return standing.reason
+        kind = KIND_NAMES[int(self._states.kinds(np.array([row]))[0])]
+        figures = (verdicts.values, verdicts.expected, verdicts.lower, verdicts.upper)
+        return documents.reason(
+            kind, *(float(each[place]) for each in figures), self.table[row].unit
         )
 
     def _severity(self, row: int) -> Severity:

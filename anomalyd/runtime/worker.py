@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -51,6 +53,7 @@ class Worker:
         self._linger_s = linger_s
         self._retire_after_s = retire_after_s
         self._kept_house_at = time.monotonic()
+        self._told: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
 
     @property
@@ -74,7 +77,8 @@ class Worker:
                 self._pass()
         except Exception:
             # Whatever it was, half-changed columns must not go on: the service ends the process.
-            log.exception("the pipeline thread died")
+            trace = " | ".join(traceback.format_exc().splitlines()[1:])
+            log.critical("the pipeline thread died: %s", trace)
 
     def _pass(self) -> None:
         messages = self._inbox.take(_LARGEST_BATCH)
@@ -94,9 +98,18 @@ class Worker:
         self.latency_sum_s += float(latency.sum())
         self.batches += 1
 
+    def _tell_losses(self) -> None:
+        """What the counters say was lost since the last look, one line for each reason."""
+        lost = Counter(self._pipeline.rejected)
+        lost["inbox"] = self._inbox.dropped
+        for reason, count in (lost - self._told).items():
+            log.warning("rejected reason=%s count=%d", reason, count)
+        self._told = lost
+
     def _keep_house(self) -> None:
         self._kept_house_at = self.progress_at
         self._intake.flush(self.progress_at)
+        self._tell_losses()
         silent = self._intake.silent(self.progress_at, self._retire_after_s)
         cleared = [alert for row in silent for alert in self._intake.retire(row, time.time())]
         if cleared:

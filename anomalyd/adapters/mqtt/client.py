@@ -47,6 +47,8 @@ class MqttClient:
         """`on_message(topic, payload, retained)` is called on paho's thread and must not wait."""
         self.connected = False
         self.connects = 0
+        self.refused_topics: tuple[str, ...] = ()
+        """subscriptions that the broker refused at the last connect"""
         self._settings = settings
         self._subscriptions = list(dict.fromkeys(subscriptions))
         self._birth = birth
@@ -94,10 +96,7 @@ class MqttClient:
         client = BufferedClient(CallbackAPIVersion.VERSION2, client_id=self._client_id)
         if self._settings.username:
             client.username_pw_set(self._settings.username, password)
-        client.reconnect_delay_set(
-            max(1, round(self._settings.reconnect_min_s)),
-            max(1, round(self._settings.reconnect_max_s)),
-        )
+        client.reconnect_delay_set(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
         client.max_queued_messages_set(_MOST_QUEUED)
         client.max_inflight_messages_set(1000)
         client.will_set(self._status_topic, self._will, qos=1, retain=True)
@@ -147,7 +146,9 @@ class MqttClient:
     def _on_subscribe(
         self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
-        for topic, reason in zip(self._subscriptions, reasons, strict=False):
+        answers = list(zip(self._subscriptions, reasons, strict=False))
+        self.refused_topics = tuple(topic for topic, reason in answers if reason.is_failure)
+        for topic, reason in answers:
             if reason.is_failure:
                 log.error("topic=%s subscription refused by the broker: %s", topic, reason)
 
