@@ -27,6 +27,7 @@ from types import FrameType
 import msgspec
 
 from anomalyd import __version__
+from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
@@ -144,7 +145,9 @@ class Service:
     def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
         # A stream on "#" hears what this daemon publishes, and would answer itself for ever.
         if not topic.startswith(self._own_topics):
-            self._inbox.put(Message(topic, payload, time.monotonic(), retained))
+            # One byte over the limit is refused like a million, and doesn't fill the memory.
+            kept = payload[: LARGEST_PAYLOAD + 1]
+            self._inbox.put(Message(topic, kept, time.monotonic(), retained))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
@@ -159,8 +162,10 @@ class Service:
         degraded = []
         if not self._mqtt.connected:
             degraded.append("mqtt: not connected to the broker")
-        for topic in self._mqtt.refused_topics:
-            degraded.append(f"mqtt: the broker refuses the subscription to {topic}")
+        degraded += [
+            f"mqtt: the broker refuses the subscription to {topic}"
+            for topic in self._mqtt.refused_topics
+        ]
         if not self._healthy()[0]:
             degraded.append("pipeline: no progress")
         if len(self._inbox) > self._inbox.capacity // 2:

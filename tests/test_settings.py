@@ -195,7 +195,10 @@ def test_a_mistake_does_not_show_the_password(tmp_path: Path, text: str) -> None
         ("[alerts]\nbudget_per_week = nan\n", "alerts.budget_per_week = nan: "),
         ("[mqtt]\nreconnect_max_s = inf\n", "mqtt.reconnect_max_s = inf: "),
         ("[[streams]]\ntopic = 'a'\ninterval_s = inf\n", "streams.0.interval_s = inf: "),
-        ("[mqtt]\nreconnect_max_s = 0.5\n", "mqtt.reconnect_max_s must not be less than"),
+        (
+            "[mqtt]\nreconnect_min_s = 5\nreconnect_max_s = 3\n",
+            "mqtt.reconnect_max_s must not be less than",
+        ),
         ("[mqtt\n", "anomalyd.toml: "),
         ("mqtt = 1\n", "mqtt = 1: "),
     ],

@@ -1,6 +1,7 @@
 """The rolling windows: the last readings of every channel, and what was expected of them.
 
-The source of truth of a channel's recent past, and what alerts show of it. Owned by the pipeline thread: no locks.
+The source of truth of a channel's recent past, and what alerts show of it. Owned by
+the pipeline thread: no locks.
 """
 
 from __future__ import annotations

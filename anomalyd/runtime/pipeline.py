@@ -324,9 +324,13 @@ class Pipeline:
         if standing is not None and not float(verdicts.score[place]) >= 1.0:
             return standing.reason
         kind = KIND_NAMES[int(self._states.kinds(np.array([row]))[0])]
-        figures = (verdicts.values, verdicts.expected, verdicts.lower, verdicts.upper)
         return documents.reason(
-            kind, *(float(each[place]) for each in figures), self.table[row].unit
+            kind,
+            float(verdicts.values[place]),
+            float(verdicts.expected[place]),
+            float(verdicts.lower[place]),
+            float(verdicts.upper[place]),
+            self.table[row].unit,
         )
 
     def _severity(self, row: int) -> Severity:

@@ -24,7 +24,7 @@ from anomalyd.runtime.pipeline import Outcome, Pipeline
 log = logging.getLogger(__name__)
 
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_LARGEST_BATCH = 20_000
+_LARGEST_BATCH = 4_000
 _IDLE_S = 0.5
 _HOUSEKEEPING_S = 5.0
 

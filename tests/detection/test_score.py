@@ -1,6 +1,7 @@
 """The score's rules: 1.0 is the threshold on every channel, the worst view says why, and an asset
 accuses one channel at a time."""
 
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -64,11 +65,16 @@ def noise(readings: int, channels: int = 1, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(20.0, 1.0, (readings, channels))
 
 
-def quiet(channels: int = 1) -> Channels:
-    """Channels that say 20, give or take one, and are known well."""
+@cache
+def _quiet(channels: int) -> Channels:
     lively = Channels(channels)
     lively.live(noise(1000, channels))
     return lively
+
+
+def quiet(channels: int = 1) -> Channels:
+    """Channels that say 20, give or take one, and are known well."""
+    return deepcopy(_quiet(channels))
 
 
 def test_a_young_channel_has_no_score() -> None:
@@ -177,12 +183,11 @@ def test_a_channel_that_is_forgotten_begins_anew() -> None:
 class Machine(Channels):
     """Three channels of one asset that follow one load; resolution, level and unit differ."""
 
-    def __init__(self, unit: float = 1.0) -> None:
+    def __init__(self, unit: float) -> None:
         super().__init__(3, level=0.0)
         self.unit = unit
         for row in self.rows.tolist():
             self.relations.join(row, 0)
-        self.work(noise(1000, 4) - 20.0)
 
     def work(self, drawn: Array, off: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Look:
         """(ticks, load and 3 noises); what is said of the last tick."""
@@ -204,11 +209,23 @@ class Machine(Channels):
             self.scorer.elect(compared)
 
 
+@cache
+def _known(unit: float) -> Machine:
+    machine = Machine(unit)
+    machine.work(noise(600, 4) - 20.0)
+    return machine
+
+
+def known(unit: float = 1.0) -> Machine:
+    """A machine whose relations are known."""
+    return deepcopy(_known(unit))
+
+
 @pytest.mark.parametrize("unit", [1.0, 1e5])
 def test_one_channel_is_accused(unit: float) -> None:
     """A channel that leaves its machine is scored by its relation, whatever its unit; those that it
     misleads are not. What was expected is what the others say."""
-    machine = Machine(unit)
+    machine = known(unit)
     look = machine.work(noise(40, 4, seed=1) - 20.0, off=(0.0, 2.5, 0.0))
     assert [Kind.NONE, Kind.RELATION, Kind.NONE] == look.kind.tolist()
     assert look.score[1] >= 1.0
@@ -218,7 +235,7 @@ def test_one_channel_is_accused(unit: float) -> None:
 
 def test_who_is_accused_no_more_is_cleared() -> None:
     """An accusation lasts as long as the comparison that made it."""
-    machine = Machine()
+    machine = known()
     machine.work(noise(40, 4, seed=1) - 20.0, off=(0.0, 2.5, 0.0))
     look = machine.work(noise(60, 4, seed=2) - 20.0)
     assert (look.score < 1.0).all()
@@ -226,7 +243,7 @@ def test_who_is_accused_no_more_is_cleared() -> None:
 
 def test_an_accusation_needs_a_relation() -> None:
     """Once the asset says nothing any more of the channel, the accusation is void."""
-    machine = Machine()
+    machine = known()
     machine.work(noise(40, 4, seed=1) - 20.0, off=(0.0, 2.5, 0.0))
     machine.relations.leave(np.array([1]))
     assert machine.look(np.zeros(3)).score[1] < 1.0
@@ -237,7 +254,7 @@ def test_an_accusation_needs_a_relation() -> None:
 def test_no_more_than_one_of_an_asset_is_accused(residuals: list[float], seed: int) -> None:
     """Whatever a comparison says, one channel at most is scored by it: one with most evidence of
     those that are far out by their own standards."""
-    machine = _machine()
+    machine = known()
     evidence = np.zeros((1, MEMBERS))
     evidence[0, :3] = np.random.default_rng(seed).uniform(0.0, 9.0, 3)
     padded = np.zeros((1, MEMBERS))
@@ -251,8 +268,3 @@ def test_no_more_than_one_of_an_asset_is_accused(residuals: list[float], seed: i
     accused = np.flatnonzero(score >= 1.0)
     assert (highest >= 1.0) == (accused.size == 1)
     assert score[accused] == pytest.approx(highest)
-
-
-@cache
-def _machine() -> Machine:
-    return Machine()
