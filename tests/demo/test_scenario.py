@@ -38,7 +38,7 @@ def test_faults_are_on_different_channels_of_three_machines() -> None:
 
 def test_every_fault_is_described_in_a_few_words() -> None:
     assert [describe(fault) for fault in script(9000)] == [
-        "one reading off by 10 sigma of its noise",
+        "one reading off by 15 sigma of its noise",
         "down by 6 standard deviations for 150 s",
         "away by 5 standard deviations in 240 s",
         "5 times its usual noise for 150 s",
