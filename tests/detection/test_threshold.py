@@ -81,8 +81,8 @@ def test_a_rarer_promise_is_further_out() -> None:
 def test_heavier_tails_are_further_out() -> None:
     """Channels of the same spread that now and then go far need more room."""
     rng = np.random.default_rng(0)
-    heavy = np.abs(rng.standard_t(3, (3000, 20))) / np.sqrt(3.0)
-    bell = noise(3000, 20)
+    heavy = np.abs(rng.standard_t(3, (2000, 20))) / np.sqrt(3.0)
+    bell = noise(2000, 20)
     further = thresholds(taught(heavy), 20)[0].mean() / thresholds(taught(bell), 20)[0].mean()
     assert further > 1.5
 

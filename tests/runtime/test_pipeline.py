@@ -31,6 +31,7 @@ CHANNELS = Channels(max=64)
 QUICK = Channels(max=64, warmup_readings=8)
 STREAM = Stream(topic="{line}/{machine}/{sensor}")
 RULES = Alerts(runbook_url="https://example.org/runbook")
+SLOW_TO_RAISE = Alerts(pending_readings=3, accept_after_s=200.0, update_every_s=100.0)
 QUIET_S = 1000
 
 
@@ -183,7 +184,7 @@ def at_once() -> tuple[Run, Verdicts]:
     return run_in([], plant_of_five())
 
 
-@pytest.mark.parametrize(("interval_s", "begin"), [(None, 1200), (2.0, 1900)])
+@pytest.mark.parametrize(("interval_s", "begin"), [(None, 1400), (2.0, 2000)])
 def test_a_batch_says_what_its_readings_say_one_by_one(
     interval_s: float | None, begin: int
 ) -> None:
@@ -194,19 +195,18 @@ def test_a_batch_says_what_its_readings_say_one_by_one(
     size = len(readings)
     run, verdicts = run_in([*range(40, begin, 40), *range(begin, size)], readings, stream)
     assert {Kind.NONE, Kind.RESIDUAL, Kind.RELATION, Kind.LATE, Kind.VALUE} <= set(kinds(verdicts))
-    rng = np.random.default_rng(0)
-    for cuts in ([], range(5, size, 5), np.flatnonzero(rng.random(size) < 0.05).tolist()):
+    some = np.flatnonzero(np.random.default_rng(0).random(size) < 0.1).tolist()
+    for cuts in ([], some):
         again, other = run_in(cuts, readings, stream)
         assert same(verdicts, other)
         assert told(run.alerts) == told(again.alerts)
 
 
-@pytest.mark.parametrize("size", [2000, 2350])
-def test_what_comes_later_changes_nothing(size: int) -> None:
+def test_what_comes_later_changes_nothing() -> None:
     """No verdict looks ahead: whatever follows a reading, in its batch or after it, the readings
     up to it are judged alike."""
     readings, (_, verdicts) = plant_of_five(), at_once()
-    rng = np.random.default_rng(1)
+    size, rng = 2300, np.random.default_rng(1)
     rows, values = readings.rows.copy(), readings.values.copy()
     values[size:] = rng.normal(0.0, 100.0, values[size:].size)
     rows[size:] = rng.permutation(rows[size:])
@@ -216,7 +216,7 @@ def test_what_comes_later_changes_nothing(size: int) -> None:
     assert not same(verdicts, other)
 
 
-@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, 0.0), (7.0, -1e4)])
+@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, -10.0)])
 def test_the_unit_of_a_channel_changes_no_verdict(factor: float, offset: float) -> None:
     """Pascal or bar, Celsius or Fahrenheit: same states, same kinds, same scores, and what was
     expected is in the channel's own unit."""
@@ -252,11 +252,12 @@ def test_channels_found_on_the_way_change_nothing() -> None:
             (rows[row],) = run.add(names[row], asset="m" if row < len(ASSET) else None)
         one = readings.take(np.array([at]))
         parts.append(run.step(Readings(np.array([rows[row]]), one.times, one.values)))
-    rest = readings.take(np.arange(12, len(readings)))
+    past = np.arange(len(readings)) < 1800
+    rest = readings.take(np.flatnonzero(past)[12:])
     moved = np.array([rows[row] for row in rest.rows.tolist()])
     parts.append(run.step(Readings(moved, rest.times, rest.values)))
     columns = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
-    assert same(verdicts, Verdicts(*columns))
+    assert same(chosen(verdicts, past), Verdicts(*columns))
 
 
 # --- warming --------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ def test_a_spike_raises_one_alert_and_clears_it() -> None:
 def test_enough_readings_in_a_row_raise() -> None:
     """With `pending_readings` = 3 one wild reading is pending and passes; the third in a row
     raises."""
-    run, row = quiet(Alerts(pending_readings=3))
+    run, row = quiet(SLOW_TO_RAISE)
     passed = states(run.live(row, [80.0, *noise(200, seed=1)], start=1000.0))
     assert State.PENDING == passed[0]
     assert {State.NORMAL} == set(passed[3:])
@@ -346,18 +347,19 @@ def test_a_new_level_is_accepted_in_the_end() -> None:
     """A level that stays is under alert for `accept_after_s`, then it is learnt and the alert
     clears; it is not raised again, and it is what is expected. Until then the alert is told again
     every `update_every_s`, under its own id."""
-    run, row = quiet(Alerts(accept_after_s=200.0, update_every_s=100.0))
-    run.live(row, 10.0 + noise(1200, seed=1), start=1000.0)
+    run, row = quiet(SLOW_TO_RAISE)
+    run.live(row, 8.0 + noise(1100, seed=1), start=1000.0)
     (raised, *_, at_s), (cleared, *_, cleared_s) = run.ends()
-    assert ("raised", 1000.0, "cleared") == (raised, at_s, cleared)
-    assert 1200.0 < cleared_s < 2200.0
+    assert ("raised", "cleared") == (raised, cleared)
+    assert 1000.0 < at_s < 1020.0
+    assert 1200.0 < cleared_s < 2100.0
     moments = [since(alert.updated_at) for alert in run.alerts]
     assert all(0.0 < later - earlier <= 100.0 for earlier, later in pairwise(moments))
     assert len(moments) <= (cleared_s - at_s) / 100.0 + 5
     assert 1 == len({(alert.id, alert.started_at) for alert in run.alerts})
-    after = run.live(row, 10.0 + noise(50, seed=2), start=2200.0)
+    after = run.live(row, 8.0 + noise(50, seed=2), start=2100.0)
     assert {State.NORMAL} == set(states(after))
-    assert after.expected == pytest.approx(30.0, abs=3.0)
+    assert after.expected == pytest.approx(28.0, abs=3.0)
 
 
 @pytest.mark.parametrize("glitch", [-9999.0, 2.0**31 - 1.0, 3.4e38])
@@ -438,11 +440,11 @@ def test_a_constant_channel_that_jumps_alerts() -> None:
 def test_a_constant_channel_that_wakes_is_known_in_the_end() -> None:
     """A channel that never moved and now does is under alert until that is accepted; then its life
     is normal, and what is expected of it is what it does."""
-    run = Run(Alerts(accept_after_s=200.0))
+    run = Run(Alerts(accept_after_s=100.0))
     (row,) = run.add("sleeper")
-    run.live(row, [15.0] * 400)
-    run.live(row, noise(1400), start=400.0)
-    after = run.live(row, noise(50, seed=1), start=1800.0)
+    run.live(row, [17.0] * 300)
+    run.live(row, noise(500), start=300.0)
+    after = run.live(row, noise(50, seed=1), start=800.0)
     assert ["raised", "cleared"] == run.transitions()
     assert {State.NORMAL} == set(states(after))
     assert after.expected == pytest.approx(20.0, abs=3.0)
@@ -587,7 +589,8 @@ def test_a_row_that_is_used_again_begins_afresh() -> None:
     readings, (fresh, verdicts) = plant_of_five(), at_once()
     used = Run(channels=QUICK)
     rows = used.add("x", "y", "z", asset="old") + used.add("u", "v")
-    used.step(Readings(readings.rows, readings.times + 1e6, 500.0 * readings.values))
+    before = readings.take(np.arange(800))
+    used.step(Readings(before.rows, before.times + 1e6, 500.0 * before.values))
     for row in reversed(rows):
         used.pipeline.retire(row, START_S)
     used.alerts.clear()
