@@ -31,6 +31,9 @@ _TRAITS = (
     TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.0, rate=0.001, patience=1000.0),
     TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.5, rate=0.002, patience=500.0),
 )
+# A glitch (65535, -9999) in the first minutes must not pass for normal: it would blind the channel
+# for days. Less far out, or many, are what the channel does: a switch that is rarely thrown.
+_GLITCH, _FEW, _SPARED = 2000.0, 4.0, 8.0
 _SUSPECT = 0.5  # of the highest score in the asset
 # A change that the instrument can only just resolve is no event; a channel that has never changed
 # has no known resolution, and a thousandth of its level stands in.
@@ -58,12 +61,13 @@ class Scorer:
         self._views = Views(capacity)
         self._tails = Tails(capacity, _TRAITS)
         self._accused = np.zeros(capacity)
+        self._spared = np.zeros(capacity)
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         self._views.reset(rows)
         self._tails.reset(rows)
-        self._accused[rows] = 0.0
+        self._accused[rows] = self._spared[rows] = 0.0
 
     def thresholds(self, rows: Rows) -> Floats:
         """(views, B) the value of each view at which the score is 1; 0 while unknown."""
@@ -133,11 +137,23 @@ class Scorer:
         `quantum`: (B,) the channel's resolution. `interval_s`: (B,) the usual time between its
         readings: it turns the budget into a risk that one reading may take.
         """
-        self._views.learn(rows, values, look.seen, learns)
-        risk = budget_per_week / WEEK_S / len(View) * interval_s
         floor = np.tile(_floor(values, quantum), (len(View), 1))
         floor[View.RELATION] = _TINY  # it is not in channel units
+        spared = self._spare(rows, look, floor[View.RESIDUAL])
+        learns = learns & ~spared
+        self._views.learn(rows, values, look.seen, learns, spared)
+        risk = budget_per_week / WEEK_S / len(View) * interval_s
         self._tails.learn(rows, look.seen.views, floor, risk, learns & look.seen.known)
+
+    def _spare(self, rows: Rows, look: Look, floor: Floats) -> Flags:
+        """(B,) readings that are no part of what is normal, though nothing can alert yet: in a
+        young channel, a few that are far beyond all others."""
+        usual = np.maximum(self._tails.quantiles(rows)[View.RESIDUAL], floor)
+        young = (self._views.count(rows) < self._warmup) & (self._spared[rows] < _SPARED)
+        known = self._tails.counts(rows)[View.RESIDUAL] >= _FEW
+        glitch = young & known & (look.seen.views[View.RESIDUAL] > _GLITCH * usual)
+        self._spared[rows] += glitch
+        return np.asarray(glitch)
 
 
 def _reference(

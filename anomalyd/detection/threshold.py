@@ -79,6 +79,10 @@ class Tails:
         """(views, B) the value of each view at which the score is 1."""
         return np.ascontiguousarray(self._state[rows, THRESHOLD].T)
 
+    def quantiles(self, rows: Rows) -> Floats:
+        """(views, B) the high quantile of each view."""
+        return np.ascontiguousarray(self._state[rows, QUANTILE].T)
+
     def counts(self, rows: Rows) -> Floats:
         """(views, B) values that each view has learnt from."""
         return np.ascontiguousarray(self._state[rows, COUNT].T)

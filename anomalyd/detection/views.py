@@ -87,12 +87,13 @@ class Views:
         views = np.stack([np.abs(missed), noise, off_level, np.abs(related)])
         return Seen(views, noise, level, baseline, known)
 
-    def learn(self, rows: Rows, values: Floats, seen: Seen, learns: Flags) -> None:
-        """Take what was seen; the long-term level follows only where `learns`."""
+    def learn(self, rows: Rows, values: Floats, seen: Seen, learns: Flags, spared: Flags) -> None:
+        """Take what was seen; the long-term level follows only where `learns`, the running figures
+        where not `spared`."""
         count = self._count[rows]
         rate = np.maximum(1.0 / _BASELINE_READINGS, 1.0 / (count + 1.0))
         followed = seen.baseline + rate * (values - seen.baseline)
         self._baseline[rows] = np.where(learns, followed, seen.baseline)
-        self._noise[rows] = seen.noise
-        self._level[rows] = seen.level
+        self._noise[rows] = np.where(spared, self._noise[rows], seen.noise)
+        self._level[rows] = np.where(spared, self._level[rows], seen.level)
         self._count[rows] = count + 1.0

@@ -27,7 +27,7 @@ def live(views: Views, values: Array, learns: bool = True, settling: bool = Fals
     shown = []
     for value in values.tolist():
         seen = look(views, value, settling=settling)
-        views.learn(ONE, np.array([value]), seen, np.array([learns]))
+        views.learn(ONE, np.array([value]), seen, np.array([learns]), np.array([False]))
         shown.append(seen.views[:, 0])
     return np.stack(shown, axis=1)
 
@@ -103,7 +103,7 @@ def test_a_look_changes_nothing() -> None:
     one, other = look(views, 30.0), look(views, 30.0)
     assert one.views.tobytes() == other.views.tobytes()
     assert [100.0] == views.count(ONE).tolist()
-    views.learn(ONE, np.array([30.0]), one, np.array([False]))
+    views.learn(ONE, np.array([30.0]), one, np.array([False]), np.array([False]))
     assert [101.0] == views.count(ONE).tolist()
 
 

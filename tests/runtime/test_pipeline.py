@@ -374,6 +374,22 @@ def test_a_glitch_is_a_short_alert(glitch: float) -> None:
     assert (after.upper < 40.0).all()
 
 
+def test_a_glitch_while_warming_blinds_nobody() -> None:
+    """One wild reading among a channel's first is no part of what is normal: the band is that of a
+    channel without it, and the next wild reading is found."""
+    run = Run()
+    rows = run.add("clean", "early", "midway", "late")
+    values = np.tile(noise(800)[:, None], 4)
+    values[[20, 60, 110], [1, 2, 3]] = 65535.0
+    verdicts = run.together(rows, values)
+    assert not run.alerts
+    clean, *glitched = (verdicts.upper - verdicts.lower)[-4:]
+    assert glitched == pytest.approx([clean] * 3, rel=0.5)
+    for row in rows:
+        run.live(row, [80.0], start=800.0)
+    assert [("raised", "residual", 800.0)] * 4 == run.ends()
+
+
 # --- kinds ----------------------------------------------------------------------------------------
 
 
