@@ -21,7 +21,12 @@ from safetensors.torch import save
 from anomalyd.errors import ModelError
 from anomalyd.model.next_step import NextStep, NextStepConfig
 
-FORMAT = "anomalyd-next-step-1"
+Network = NextStep
+"""every kind of network that a model file can hold"""
+
+FORMATS: Mapping[str, tuple[type[Network], type[NextStepConfig]]] = {
+    "anomalyd-next-step-1": (NextStep, NextStepConfig),
+}
 SHIPPED = "next_step.safetensors"
 _MANIFEST = "anomalyd"
 
@@ -30,16 +35,16 @@ _MANIFEST = "anomalyd"
 class Checkpoint:
     """A network and how it was made."""
 
-    network: NextStep
+    network: Network
     card: Mapping[str, object]
     sha256: str
 
 
-def dump(network: NextStep, card: Mapping[str, object]) -> bytes:
+def dump(network: Network, card: Mapping[str, object]) -> bytes:
     """The file's bytes; the same network and card give the same bytes."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     manifest = {
-        "format": FORMAT,
+        "format": next(name for name, (kind, _) in FORMATS.items() if type(network) is kind),
         "config": network.config.as_dict(),
         "card": card,
         "sha256": _digest(tensors),
@@ -61,12 +66,13 @@ def load(path: Path) -> Checkpoint:
         found = manifest.get("format", "unknown")
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{path}: its manifest is not readable ({error})") from error
-    if found != FORMAT:
-        raise ModelError(f"{path}: format {found!r}, but this version reads {FORMAT!r}")
+    if found not in FORMATS:
+        raise ModelError(f"{path}: format {found!r}, but this version reads {', '.join(FORMATS)}")
     if manifest.get("sha256") != _digest(tensors):
         raise ModelError(f"{path}: damaged, its tensors differ from their checksum")
     try:
-        network = NextStep(NextStepConfig(**manifest["config"]))
+        kind, config = FORMATS[found]
+        network = kind(config(**manifest["config"]))
         network.load_state_dict(tensors)
         card = manifest["card"]
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
