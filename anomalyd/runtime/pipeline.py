@@ -7,13 +7,13 @@ columns and is touched by one thread alone, so there are no locks.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from anomalyd.detection.alert import AlertRules, AlertStates, Transitions
+from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.quality import Stillness
@@ -30,18 +30,15 @@ from anomalyd.detection.reading import (
 )
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
-from anomalyd.detection.score import WEEK_S, Scorer
+from anomalyd.detection.score import Scorer
 from anomalyd.detection.window import Windows
 from anomalyd.model.predictor import Predictor
-from anomalyd.runtime import alerts as documents
-from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transition
+from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.settings import Alerts, Channels, Stream
 
-RECENT_READINGS = 60
 LARGEST_VALUE = 1e36
 """no instrument reads more, and 32-bit floats still hold it"""
-_MOST_CONTRIBUTORS = 5
-_DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +53,6 @@ class Outcome:
         """Alerts that no reading led to."""
         nothing = np.empty(0)
         return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenAlert:
-    """An alert that has been raised and not cleared."""
-
-    id: str
-    started_s: float
-    reason: str
 
 
 class Pipeline:
@@ -82,9 +70,7 @@ class Pipeline:
         capacity = channels.max
         self.table = ChannelTable(capacity)
         self.rejected: Counter[str] = Counter()
-        self.transitions: Counter[tuple[str, str, str]] = Counter()
         self.readings_scored = 0
-        self._instance = instance
         self._rules = alerts
         self._streams = streams
         self._predictor_of_stream = [*predictors]
@@ -110,9 +96,15 @@ class Pipeline:
         self._score = np.zeros(capacity)
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
-        self._open: dict[int, _OpenAlert] = {}
-        self._raised: deque[float] = deque(maxlen=100_000)
-        self._first_s, self._newest_s = np.inf, -np.inf
+        self.open_alerts = OpenAlerts(
+            instance,
+            alerts.runbook_url,
+            self.table,
+            self._states,
+            self._windows,
+            self._relations,
+            self._model_of,
+        )
 
     # --- channels ---------------------------------------------------------------------------
 
@@ -138,11 +130,9 @@ class Pipeline:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
-        rows, cleared = np.array([row]), []
-        if row in self._open:
-            last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
-            cleared.append(self._document(row, "cleared", now_s, Verdicts.blank(last), 0))
-            del self._open[row]
+        rows = np.array([row])
+        last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
+        cleared = self.open_alerts.retire(row, last, now_s)
         self._relations.leave(rows)
         asset = self.table[row].asset
         if asset in self._assets and self._relations.empty(self._assets[asset]):
@@ -150,6 +140,9 @@ class Pipeline:
         self._states.reset(rows)
         self.table.remove(row)
         return cleared
+
+    def _model_of(self, row: int) -> str:
+        return self._predictors[int(self._predictor[row])].name
 
     # --- readings ---------------------------------------------------------------------------
 
@@ -205,7 +198,7 @@ class Pipeline:
         self._scorer.learn(rows, values, look, quantum, self.budget_per_week, interval_s, learns)
         self._compare(readings, interval_s)
         self._windows.append(rows, times, values, expected, ~beat.step)
-        self._remember(times, score)
+        self.readings_scored += times.size
 
         state = self._states.states(rows)
         kind = np.where(state == State.FIRING, self._states.kinds(rows), kind)
@@ -220,7 +213,7 @@ class Pipeline:
             (verdicts.kind, kind),
         ):
             column[at] = figures
-        return self._documents(rows, at, times, changed, verdicts)
+        return self.open_alerts.tell(rows, at, times, changed, verdicts)
 
     def _predict(self, rows: Rows) -> None:
         """Let the predictors take the last value of channels that begin a new step.
@@ -255,104 +248,6 @@ class Pipeline:
         learns = np.logical_not((under & (compared.rows >= 0)).any(axis=1))
         self._relations.learn(compared, learns)
 
-    def _remember(self, times: Floats, score: Floats) -> None:
-        self.readings_scored += times.size
-        self._first_s = min(self._first_s, float(times.min()))
-        self._newest_s = max(self._newest_s, float(times.max()))
-
-    # --- alerts -----------------------------------------------------------------------------
-
-    def _documents(
-        self, rows: Rows, at: Rows, times: Floats, changed: Transitions, verdicts: Verdicts
-    ) -> list[Alert]:
-        alerts = []
-        for index in np.flatnonzero(changed.raised | changed.updated | changed.cleared).tolist():
-            row, place, time_s = int(rows[index]), int(at[index]), float(times[index])
-            if changed.raised[index]:
-                name = self.table[row].name
-                identity = documents.alert_id(self._instance, name, time_s)
-                self._open[row] = _OpenAlert(identity, time_s, self._reason(row, verdicts, place))
-                self._raised.append(time_s)
-                alerts.append(self._document(row, "raised", time_s, verdicts, place))
-            elif changed.updated[index]:
-                alerts.append(self._document(row, "updated", time_s, verdicts, place))
-            else:
-                alerts.append(self._document(row, "cleared", time_s, verdicts, place))
-                del self._open[row]
-        return alerts
-
-    def _document(
-        self, row: int, transition: Transition, time_s: float, verdicts: Verdicts, place: int
-    ) -> Alert:
-        channel, standing = self.table[row], self._open[row]
-        kind = KIND_NAMES[int(self._states.kinds(np.array([row]))[0])]
-        score = documents.number(float(verdicts.score[place]))
-        severity = self._severity(row)
-        value, expected = float(verdicts.values[place]), float(verdicts.expected[place])
-        lower, upper = float(verdicts.lower[place]), float(verdicts.upper[place])
-        self.transitions[kind, severity, transition] += 1
-        when = documents.iso(time_s)
-        return Alert(
-            id=standing.id,
-            transition=transition,
-            channel=channel.name,
-            labels=channel.labels,
-            kind=kind,
-            severity=severity,
-            reason=f"over; it was: {standing.reason}"
-            if transition == "cleared"
-            else self._reason(row, verdicts, place),
-            score=score or 0.0,
-            value=value,
-            expected=documents.number(expected),
-            lower=documents.number(lower),
-            upper=documents.number(upper),
-            unit=channel.unit,
-            started_at=documents.iso(standing.started_s),
-            updated_at=when,
-            cleared_at=when if transition == "cleared" else None,
-            contributors=self._contributors(row, kind),
-            recent=self._recent(row),
-            model=self._predictors[self._predictor[row]].name,
-            instance=self._instance,
-            runbook_url=self._rules.runbook_url,
-        )
-
-    def _reason(self, row: int, verdicts: Verdicts, place: int) -> str:
-        """Why; where the score has come down meanwhile, why the alert was raised."""
-        standing = self._open.get(row)
-        if standing is not None and not float(verdicts.score[place]) >= 1.0:
-            return standing.reason
-        kind = KIND_NAMES[int(self._states.kinds(np.array([row]))[0])]
-        return documents.reason(
-            kind,
-            float(verdicts.values[place]),
-            float(verdicts.expected[place]),
-            float(verdicts.lower[place]),
-            float(verdicts.upper[place]),
-            self.table[row].unit,
-        )
-
-    def _severity(self, row: int) -> Severity:
-        return "critical" if self._states.critical(np.array([row]))[0] else "warning"
-
-    def _contributors(self, row: int, kind: str) -> list[Contributor]:
-        if kind != "relation":
-            return [Contributor(self.table[row].name, 1.0)]
-        rows, shares = self._relations.shares(row)
-        ranked = zip(rows.tolist(), shares.tolist(), strict=True)
-        return [
-            Contributor(self.table[other].name, round(share, 4))
-            for other, share in list(ranked)[:_MOST_CONTRIBUTORS]
-        ]
-
-    def _recent(self, row: int) -> list[Sample]:
-        recent = self._windows.recent(row, RECENT_READINGS)
-        return [
-            Sample(documents.iso(time_s), value, documents.number(expected))
-            for time_s, value, expected in zip(*(each.tolist() for each in recent), strict=True)
-        ]
-
     # --- figures ----------------------------------------------------------------------------
 
     @property
@@ -366,14 +261,6 @@ class Pipeline:
         """False alarms that all channels together may raise a week."""
         return self.budget_per_week * max(len(self.table), 1)
 
-    @property
-    def alarm_rate_per_week(self) -> float:
-        """Alerts raised in the last week of the readings; from less than a day, as if a day had
-        passed, so that the first alert of a young daemon is not a flood."""
-        observed_s = min(max(self._newest_s - self._first_s, _DAY_S), WEEK_S)
-        since = self._newest_s - WEEK_S
-        return sum(raised_s > since for raised_s in list(self._raised)) * WEEK_S / observed_s
-
     def scores(self, rows: Sequence[int]) -> Floats:
         """(B,) newest score of each channel; NaN where it can't be scored."""
         return self._score[np.array(rows, dtype=np.intp)]
@@ -383,8 +270,3 @@ class Pipeline:
         states = self._states.states(np.array(rows, dtype=np.intp))
         counts = np.bincount(states, minlength=len(State))
         return dict(zip(STATE_NAMES, counts.tolist(), strict=True))
-
-    def count_active(self) -> Mapping[str, int]:
-        """Open alerts by severity."""
-        severities = Counter(self._severity(row) for row in list(self._open))
-        return {"warning": severities["warning"], "critical": severities["critical"]}

@@ -3,112 +3,37 @@ alert, and what neither late, broken nor missing readings may change."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import astuple
-from datetime import datetime
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from anomalyd.demo.plant import Fault, Plant
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Floats, Kind, Readings, State, Verdicts
-from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Alert
-from anomalyd.runtime.pipeline import RECENT_READINGS, Pipeline
+from anomalyd.runtime.open_alerts import RECENT_READINGS
 from anomalyd.settings import Alerts, Channels, Stream
+from tests.runtime.pipelines import (
+    CHANNELS,
+    QUICK,
+    QUIET_S,
+    RULES,
+    SLOW_TO_RAISE,
+    START_S,
+    STREAM,
+    Run,
+    noise,
+    quiet,
+    since,
+)
 
-START_S = 1_748_772_000.0  # 2025-06-01T10:00:00Z
-CHANNELS = Channels(max=64)
-QUICK = Channels(max=64, warmup_readings=8)
-STREAM = Stream(topic="{line}/{machine}/{sensor}")
-RULES = Alerts(runbook_url="https://example.org/runbook")
-SLOW_TO_RAISE = Alerts(pending_readings=3, accept_after_s=200.0, update_every_s=100.0)
-QUIET_S = 1000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-class Run:
-    """A pipeline, and all alerts that it told."""
-
-    def __init__(
-        self, alerts: Alerts | None = None, channels: Channels = CHANNELS, stream: Stream = STREAM
-    ) -> None:
-        served = registry.load((stream,), Path(), channels.max)
-        self.pipeline = Pipeline("test", channels, alerts or RULES, (stream,), served.predictors)
-        self.alerts: list[Alert] = []
-
-    def add(self, *names: str, asset: str | None = None) -> list[int]:
-        """Rows of new channels."""
-        channels = [Channel(name, {"sensor": name}, 0, "bar", asset) for name in names]
-        rows = [self.pipeline.add(channel) for channel in channels]
-        assert None not in rows
-        return [row for row in rows if row is not None]
-
-    def step(self, readings: Readings) -> Verdicts:
-        outcome = self.pipeline.step(readings)
-        self.alerts += outcome.alerts
-        return outcome.verdicts
-
-    def live(self, row: int, values: Floats | Sequence[float], start: float = 0.0) -> Verdicts:
-        """One channel, a reading a second from `start` seconds after the beginning."""
-        times = START_S + start + np.arange(float(len(values)))
-        return self.step(Readings(np.full(len(values), row), times, np.asarray(values, np.float64)))
-
-    def together(self, rows: Sequence[int], values: Floats) -> Verdicts:
-        """Several channels, a reading of each a second; `values` (readings, channels)."""
-        times = np.repeat(START_S + np.arange(len(values)), len(rows))
-        return self.step(Readings(np.tile(rows, len(values)), times, values.ravel()))
-
-    def ends(self) -> list[tuple[str, str, float]]:
-        """(transition, kind, seconds after the beginning) of raises and clears."""
-        return [
-            (alert.transition, alert.kind, since(alert.updated_at))
-            for alert in self.alerts
-            if alert.transition != "updated"
-        ]
-
-    def transitions(self) -> list[str]:
-        """Raises and clears."""
-        return [transition for transition, *_ in self.ends()]
-
-
-def since(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp() - START_S
-
-
-def noise(readings: int, seed: int = 0) -> Floats:
-    """A quiet channel: 20 bar, give or take one."""
-    return np.random.default_rng(seed).normal(20.0, 1.0, readings)
-
-
-@cache
-def _quiet(alerts: Alerts) -> Run:
-    run = Run(alerts)
-    (row,) = run.add("quiet")
-    run.live(row, noise(QUIET_S))
-    assert not run.alerts
-    return run
-
-
-def quiet(alerts: Alerts | None = None) -> tuple[Run, int]:
-    """A channel that has been quiet for `QUIET_S` seconds."""
-    return deepcopy(_quiet(alerts or RULES)), 0
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def states(verdicts: Verdicts) -> list[State]:
@@ -585,20 +510,6 @@ def test_one_channel_too_many_is_refused() -> None:
     assert first == run.pipeline.add(Channel("c", {}, 0))
 
 
-def test_a_channel_that_retires_ends_its_alert() -> None:
-    """An alert that a channel leaves behind is cleared, in a document whose figures are numbers or
-    unknown, under the id with which it was raised."""
-    run, row = quiet()
-    run.live(row, [80.0], start=1000.0)
-    (cleared,) = run.pipeline.retire(row, START_S + 5000.0)
-    assert "cleared" == cleared.transition
-    assert run.alerts[0].id == cleared.id
-    assert 5000.0 == since(cleared.cleared_at or "")
-    assert cleared == msgspec.json.decode(msgspec.json.encode(cleared), type=Alert)
-    assert not re.search(r"\bnan\b", cleared.reason)
-    assert {"warning": 0, "critical": 0} == run.pipeline.count_active()
-
-
 def test_a_row_that_is_used_again_begins_afresh() -> None:
     """Nothing of the channel that was in the row before is left: not its model, not its
     thresholds, not its alert, not its asset."""
@@ -656,60 +567,6 @@ def test_on_a_grid_a_bin_is_one_recent_reading() -> None:
     assert values[1::2][-RECENT_READINGS:].tolist() == shown
 
 
-# --- documents ------------------------------------------------------------------------------------
-
-FIELDS = {
-    *("schema", "id", "transition", "channel", "labels", "kind", "severity", "reason", "score"),
-    *("value", "expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
-    *("contributors", "recent", "model", "instance", "runbook_url"),
-}
-ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-
-
-def test_an_alert_has_every_field_of_the_contract() -> None:
-    """The document is complete from raise to clear, its times are ISO 8601 in UTC, and it shows
-    the reading that it is about as the last of the recent ones."""
-    run, row = quiet()
-    run.live(row, [80.0, *noise(100, seed=1)], start=1000.0)
-    raised, *_, cleared = (msgspec.to_builtins(alert) for alert in run.alerts)
-    for document in (raised, cleared):
-        assert set(document) == FIELDS
-        assert all(ISO.fullmatch(document[key]) for key in ("started_at", "updated_at"))
-        assert ("quiet", {"sensor": "quiet"}) == (document["channel"], document["labels"])
-        assert ("bar", "test") == (document["unit"], document["instance"])
-        assert RULES.runbook_url == document["runbook_url"]
-        assert document["model"].startswith("next_step-")
-        assert [{"channel": "quiet", "share": 1.0}] == document["contributors"]
-        assert RECENT_READINGS == len(document["recent"])
-        newest = {"t": document["updated_at"], "value": document["value"]}
-        assert newest.items() <= document["recent"][-1].items()
-    assert "2025-06-01T10:16:40.000Z" == raised["started_at"] == raised["updated_at"]
-    assert raised["cleared_at"] is None
-    assert ISO.fullmatch(cleared["cleared_at"])
-    assert raised["lower"] < raised["expected"] < raised["upper"] < raised["value"] == 80.0
-    assert raised["score"] >= RULES.critical_score
-    assert "critical" == raised["severity"] == cleared["severity"]
-    assert raised["reason"].startswith("80 bar is ")
-
-
-def test_an_id_is_one_alert() -> None:
-    """From raise to clear an alert keeps its id; no two alerts share one, on one channel or on
-    several that say the same."""
-    run = Run(channels=QUICK)
-    values = noise(560)
-    values[160::80] += 90.0
-    run.together(run.add("one", "two"), np.stack((values, values), axis=1))
-    begun: dict[str, tuple[str, str]] = {}
-    over: set[str] = set()
-    for alert in run.alerts:
-        assert (alert.id not in begun) == (alert.transition == "raised")
-        assert alert.id not in over
-        begun.setdefault(alert.id, (alert.channel, alert.started_at))
-        assert begun[alert.id] == (alert.channel, alert.started_at)
-        over |= {alert.id} if alert.transition == "cleared" else set()
-    assert len(over) >= 8
-
-
 # --- figures --------------------------------------------------------------------------------------
 
 
@@ -724,23 +581,16 @@ def test_the_stricter_promise_holds() -> None:
     assert 7.0 == run.pipeline.plant_budget_per_week
 
 
-def test_figures_follow_the_alerts() -> None:
-    """States, open alerts, transitions and the rate are those of what was said."""
+def test_figures_follow_the_verdicts() -> None:
+    """States and scores are those of what was said."""
     run, row = quiet()
     (young,) = run.add("young")
     run.live(row, [80.0], start=1000.0)
     firing = {"warming": 1, "normal": 0, "pending": 0, "firing": 1}
     assert firing == run.pipeline.count_states([row, young])
-    assert {"warning": 0, "critical": 1} == run.pipeline.count_active()
     score, unknown = run.pipeline.scores([row, young]).tolist()
     assert run.alerts[0].score == score
     assert np.isnan(unknown)
-    assert 7.0 == run.pipeline.alarm_rate_per_week
-    run.live(row, noise(100, seed=1), start=1001.0)
-    assert {"warning": 0, "critical": 0} == run.pipeline.count_active()
-    counted = run.pipeline.transitions
-    assert 1 == counted["residual", "critical", "raised"]
-    assert 1 == counted["residual", "critical", "cleared"]
 
 
 def test_no_readings_say_nothing() -> None:

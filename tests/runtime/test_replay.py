@@ -2,12 +2,11 @@
 the file is laid out, and an error that names the line of what can't be read."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from anomalyd.adapters.recording import Recording
 from anomalyd.demo.plant import Fault, Plant
@@ -27,13 +26,7 @@ STREAM = Stream(topic="plant/{line}/{machine}/{sensor}", group_by=("line", "mach
 Cells = Mapping[str, str]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """As the command has it: torch's own threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Run:

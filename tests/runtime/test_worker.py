@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 
 from anomalyd.runtime import registry, worker
 from anomalyd.runtime.inbox import Inbox, Message
@@ -22,13 +21,7 @@ WITHIN_S = 10.0
 STREAM = Stream(topic="bare/{sensor}", value="")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """As the daemon has it: torch's own threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Parts:

@@ -1,0 +1,96 @@
+"""What is told of an alert from raise to clear: one id, a complete document, figures that agree."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import numpy as np
+import pytest
+
+from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.open_alerts import RECENT_READINGS
+from tests.runtime.pipelines import QUICK, RULES, START_S, Run, noise, quiet, since
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FIELDS = {
+    *("schema", "id", "transition", "channel", "labels", "kind", "severity", "reason", "score"),
+    *("value", "expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
+    *("contributors", "recent", "model", "instance", "runbook_url"),
+}
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def test_an_alert_has_every_field_of_the_contract() -> None:
+    """The document is complete from raise to clear, its times are ISO 8601 in UTC, and it shows
+    the reading that it is about as the last of the recent ones."""
+    run, row = quiet()
+    run.live(row, [80.0, *noise(100, seed=1)], start=1000.0)
+    raised, *_, cleared = (msgspec.to_builtins(alert) for alert in run.alerts)
+    for document in (raised, cleared):
+        assert set(document) == FIELDS
+        assert all(ISO.fullmatch(document[key]) for key in ("started_at", "updated_at"))
+        assert ("quiet", {"sensor": "quiet"}) == (document["channel"], document["labels"])
+        assert ("bar", "test") == (document["unit"], document["instance"])
+        assert RULES.runbook_url == document["runbook_url"]
+        assert document["model"].startswith("next_step-")
+        assert [{"channel": "quiet", "share": 1.0}] == document["contributors"]
+        assert RECENT_READINGS == len(document["recent"])
+        newest = {"t": document["updated_at"], "value": document["value"]}
+        assert newest.items() <= document["recent"][-1].items()
+    assert "2025-06-01T10:16:40.000Z" == raised["started_at"] == raised["updated_at"]
+    assert raised["cleared_at"] is None
+    assert ISO.fullmatch(cleared["cleared_at"])
+    assert raised["lower"] < raised["expected"] < raised["upper"] < raised["value"] == 80.0
+    assert raised["score"] >= RULES.critical_score
+    assert "critical" == raised["severity"] == cleared["severity"]
+    assert raised["reason"].startswith("80 bar is ")
+
+
+def test_an_id_is_one_alert() -> None:
+    """From raise to clear an alert keeps its id; no two alerts share one, on one channel or on
+    several that say the same."""
+    run = Run(channels=QUICK)
+    values = noise(560)
+    values[160::80] += 90.0
+    run.together(run.add("one", "two"), np.stack((values, values), axis=1))
+    begun: dict[str, tuple[str, str]] = {}
+    over: set[str] = set()
+    for alert in run.alerts:
+        assert (alert.id not in begun) == (alert.transition == "raised")
+        assert alert.id not in over
+        begun.setdefault(alert.id, (alert.channel, alert.started_at))
+        assert begun[alert.id] == (alert.channel, alert.started_at)
+        over |= {alert.id} if alert.transition == "cleared" else set()
+    assert len(over) >= 8
+
+
+def test_a_channel_that_retires_ends_its_alert() -> None:
+    """An alert that a channel leaves behind is cleared, in a document whose figures are numbers or
+    unknown, under the id with which it was raised."""
+    run, row = quiet()
+    run.live(row, [80.0], start=1000.0)
+    (cleared,) = run.pipeline.retire(row, START_S + 5000.0)
+    assert "cleared" == cleared.transition
+    assert run.alerts[0].id == cleared.id
+    assert 5000.0 == since(cleared.cleared_at or "")
+    assert cleared == msgspec.json.decode(msgspec.json.encode(cleared), type=Alert)
+    assert not re.search(r"\bnan\b", cleared.reason)
+    assert {"warning": 0, "critical": 0} == run.pipeline.open_alerts.count_active()
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def test_figures_follow_the_alerts() -> None:
+    """Open alerts, transitions and the rate are those of what was said."""
+    run, row = quiet()
+    run.live(row, [80.0], start=1000.0)
+    assert {"warning": 0, "critical": 1} == run.pipeline.open_alerts.count_active()
+    assert 7.0 == run.pipeline.open_alerts.alarm_rate_per_week
+    run.live(row, noise(100, seed=1), start=1001.0)
+    assert {"warning": 0, "critical": 0} == run.pipeline.open_alerts.count_active()
+    counted = run.pipeline.open_alerts.transitions
+    assert 1 == counted["residual", "critical", "raised"]
+    assert 1 == counted["residual", "critical", "cleared"]
