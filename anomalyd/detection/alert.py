@@ -18,12 +18,12 @@ from anomalyd.detection.reading import Codes, Flags, Floats, Rows, State
 class AlertRules:
     """What raises an alert and what ends it."""
 
-    pending_readings: int = 1
-    clear_below: float = 0.8
-    clear_readings: int = 20
-    update_every_s: float = 60.0
-    accept_after_s: float = 3600.0
-    critical_score: float = 2.0
+    pending_readings: int
+    clear_below: float
+    clear_readings: int
+    update_every_s: float
+    accept_after_s: float
+    critical_score: float
 
 
 @dataclass(frozen=True, slots=True)

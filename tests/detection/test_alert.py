@@ -1,6 +1,8 @@
 """The alert states' rules: debounce, hysteresis, quarantine; an alert is raised once and cleared
 once, and a channel that can't be scored changes nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,7 +67,7 @@ def test_enough_high_scores_in_a_row_raise() -> None:
 
 def test_one_high_score_raises_where_one_is_enough() -> None:
     """With `pending_readings` = 1 nothing is ever pending."""
-    told, states = live([0.5, 1.0], AlertRules(pending_readings=1))
+    told, states = live([0.5, 1.0], replace(RULES, pending_readings=1))
     assert [NOTHING, RAISED] == told
     assert [State.NORMAL, State.FIRING] == states
 
@@ -110,7 +112,12 @@ def test_an_alert_is_raised_once_and_cleared_once(
 ) -> None:
     """Whatever the scores: raised and cleared alternate, updates lie between them, only a high
     score raises, only a low one clears, and the state is firing from raise to clear alone."""
-    rules = AlertRules(pending_readings, 0.8, clear_readings, update_every_s=5.0)
+    rules = replace(
+        RULES,
+        pending_readings=pending_readings,
+        clear_readings=clear_readings,
+        update_every_s=5.0,
+    )
     under = False
     for score, transition, state in zip(scores, *live(scores, rules), strict=True):
         assert transition in ((UPDATED, CLEARED, NOTHING) if under else (RAISED, NOTHING))
@@ -194,7 +201,8 @@ def test_a_channel_that_is_forgotten_begins_anew() -> None:
 def test_channels_advance_each_for_itself(cut: int) -> None:
     """Channels in one batch get what they would get alone."""
     scores = np.random.default_rng(cut).uniform(0.0, 1.6, (200, 5))
-    together = AlertStates(5, AlertRules(2, 0.8, 2, 30.0))
+    rules = replace(RULES, pending_readings=2, clear_readings=2, update_every_s=30.0)
+    together = AlertStates(5, rules)
     states: list[NDArray[np.int8]] = []
     for at, each in enumerate(scores):
         kinds = np.full(5, Kind.RESIDUAL, dtype=np.int8)
@@ -202,5 +210,5 @@ def test_channels_advance_each_for_itself(cut: int) -> None:
             times = np.full(rows.size, float(at))
             together.advance(rows, times, each[rows], kinds[rows], np.zeros(rows.size, np.bool_))
         states.append(together.states(np.arange(5)))
-    alone = [live(column.tolist(), AlertRules(2, 0.8, 2, 30.0))[1] for column in scores.T]
+    alone = [live(column.tolist(), rules)[1] for column in scores.T]
     assert np.array_equal(np.array(alone), np.array(states).T)
