@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from anomalyd.detection.reading import Floats
 
 # A number is taken for the unit that puts it nearest to our century: from here on it's ms, us, ns.
 _MILLIS, _MICROS, _NANOS = 1e11, 1e14, 1e17

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from anomalyd.detection.reading import Floats
+
 Rng = np.random.Generator
 
 _SHORTEST_PERIOD, _LONGEST_PERIOD = 6.0, 1500.0

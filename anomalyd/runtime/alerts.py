@@ -1,8 +1,8 @@
 """Alerts as operators see them: a transition of a channel's state becomes one JSON document.
 
 Built by `open_alerts.py` on the pipeline's thread, only when something changes; published by the
-service.
-Everything follows from the readings, so a replay writes the same documents with the same ids.
+service. Everything follows from the readings, so a replay writes the same documents with the same
+ids.
 """
 
 from __future__ import annotations
