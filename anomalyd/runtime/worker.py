@@ -1,8 +1,9 @@
 """The pipeline's thread: takes what has arrived, scores it in one step, hands on what came of it.
 
 Adaptive batches: under light load a batch is one reading and waits for nothing but `linger_s`;
-under heavy load it is all that arrived during the last one. The thread ends when the inbox is
-closed and empty; an exception ends it at once, and the service with it.
+under heavy load it is what arrived during the last one, up to `_LARGEST_BATCH`, and where so much
+is there already it waits for nothing at all. The thread ends when the inbox is closed and empty; an
+exception ends it at once, and the service with it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Worker:
         try:
             while not (self._inbox.closed and not len(self._inbox)):
                 self._inbox.wait(_IDLE_S)
-                if len(self._inbox) and not self._inbox.closed:
+                if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
                     time.sleep(self._linger_s)
                 self._pass()
         except Exception:

@@ -31,12 +31,13 @@ class Parts:
         self,
         publish: Callable[[Outcome], None] = lambda outcome: None,
         retire_after_s: float = 3600.0,
+        linger_s: float = 0.001,
     ) -> None:
         served = registry.load([STREAM], Path(), 64)
         self.inbox = Inbox(100_000)
         self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [STREAM], served.predictors)
         intake = Intake([STREAM], self.pipeline, 60.0)
-        self.worker = Worker(self.inbox, intake, self.pipeline, publish, 0.001, retire_after_s)
+        self.worker = Worker(self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s)
 
     def put(self, count: int, sensor: str = "x") -> None:
         for number in range(count):
@@ -84,6 +85,16 @@ def test_a_closed_inbox_is_emptied_before_the_end() -> None:
     parts.worker.start()
     assert parts.worker.join(WITHIN_S)
     assert (False, 30_000) == (parts.worker.alive, parts.pipeline.readings_scored)
+
+
+def test_a_full_batch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lingering gathers a batch; a backlog of whole batches is scored at once."""
+    monkeypatch.setattr(worker, "_LARGEST_BATCH", 10)
+    parts = Parts(linger_s=2 * WITHIN_S)
+    parts.put(100)
+    with running(parts):
+        wait_until(lambda: parts.pipeline.readings_scored == 100)
+    assert 10 == parts.worker.batches
 
 
 def test_progress_is_shown_also_when_nothing_comes() -> None:
