@@ -229,6 +229,12 @@ class Settings(BaseSettings):
             raise ValueError("mqtt.reconnect_max_s must not be less than mqtt.reconnect_min_s")
         return self
 
+    @model_validator(mode="after")
+    def _a_password_has_a_user(self) -> Self:
+        if (self.password or self.mqtt.password_file) and not self.mqtt.username:
+            raise ValueError("mqtt.username is missing: MQTT sends no password without a user name")
+        return self
+
 
 def load(path: Path | None, **flags: Any) -> Settings:
     """Read `path` (or only defaults and environment), with `flags` on top.
@@ -252,13 +258,16 @@ def load(path: Path | None, **flags: Any) -> Settings:
 def unknown_environment(environ: Mapping[str, str]) -> Iterator[str]:
     """One line for each `ANOMALYD_*` name that no setting reads (they are silently ignored)."""
     known = {name for name, _, _ in flatten(Settings.model_construct())}
-    names = {ENV_PREFIX + name.upper().replace(".", "__") for name in known}
-    names |= {ENV_PREFIX + section.upper() for section in Settings.model_fields}
+    names = {name.upper().replace(".", "__") for name in known}
+    names |= {section.upper() for section in Settings.model_fields}
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name.upper() in names:
+        own = name.removeprefix(ENV_PREFIX).upper()
+        if not name.startswith(ENV_PREFIX) or own in names:
             continue
-        nearest = difflib.get_close_matches(name, names, 1)
-        yield f"{name} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
+        # Without the prefix: what all names share would make any two of them look alike.
+        nearest = difflib.get_close_matches(own, names, 1)
+        hint = f"; did you mean {ENV_PREFIX}{nearest[0]}?" if nearest else ""
+        yield f"{name} is not a setting{hint}"
 
 
 def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -164,7 +164,7 @@ SETTINGS = {
     "not toml": "[mqtt\n",
     "a misspelt key": "[mqtt]\nhots = 'x'\n",
     "a value out of range": "[http]\nport = 70000\n",
-    "a missing password": "[mqtt]\npassword_file = 'no-such-file'\n",
+    "a missing password": "[mqtt]\nusername = 'x'\npassword_file = 'no-such-file'\n",
 }
 STREAMS = {
     "a bad topic": "[[streams]]\ntopic = 'plant/{line'\n",
@@ -259,7 +259,7 @@ def test_check_does_not_show_the_password(
 ) -> None:
     """Only where it comes from."""
     secret = written(tmp_path, "s3cret\n", "secret")
-    config = written(tmp_path, f"[mqtt]\npassword_file = '{secret}'\n" + PLANT)
+    config = written(tmp_path, f"[mqtt]\nusername = 'x'\npassword_file = '{secret}'\n" + PLANT)
     run = Run(capsys, "check", "--config", config)
     assert 0 == run.status
     assert str(secret) in run.out

@@ -114,11 +114,13 @@ def test_flatten_lists_every_key_once_with_its_meaning(tmp_path: Path) -> None:
 
 # --- secrets ----------------------------------------------------------------------------------
 
+USER = '[mqtt]\nusername = "anomalyd"\n'
+
 
 def test_the_password_comes_from_a_file(tmp_path: Path) -> None:
     """Without the line's end; the settings don't show it."""
     (tmp_path / "secret").write_text("s3cret\n")
-    settings = load(written(tmp_path, f'[mqtt]\npassword_file = "{tmp_path}/secret"\n'))
+    settings = load(written(tmp_path, f'{USER}password_file = "{tmp_path}/secret"\n'))
     assert settings.password is not None
     assert "s3cret" == settings.password.get_secret_value()
     assert "s3cret" not in repr(settings) + str(settings) + settings.model_dump_json()
@@ -129,9 +131,24 @@ def test_a_credential_of_systemd_wins(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "secret").write_text("from file\n")
     (tmp_path / "mqtt_password").write_text("from systemd\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    settings = load(written(tmp_path, f'[mqtt]\npassword_file = "{tmp_path}/secret"\n'))
+    settings = load(written(tmp_path, f'{USER}password_file = "{tmp_path}/secret"\n'))
     assert settings.password is not None
     assert "from systemd" == settings.password.get_secret_value()
+
+
+@pytest.mark.parametrize("source", ["file", "credential"])
+def test_a_password_without_a_user_name_is_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """MQTT has no room for it: the daemon would log in as nobody, and nobody would know why."""
+    (tmp_path / "mqtt_password").write_text("s3cret\n")
+    text = f'[mqtt]\npassword_file = "{tmp_path}/mqtt_password"\n'
+    if source == "credential":
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        text = ""
+    said = mistake(tmp_path, text)
+    assert said.endswith("mqtt.username is missing: MQTT sends no password without a user name")
+    assert "s3cret" not in said
 
 
 def test_a_credential_directory_without_ours_is_no_error(
@@ -149,7 +166,7 @@ def test_a_password_file_that_cannot_be_read_is_named(
     """Missing, or no text; what is in it is not told."""
     if content:
         (tmp_path / "secret").write_bytes(content)
-    said = mistake(tmp_path, f'[mqtt]\npassword_file = "{tmp_path}/secret"\n')
+    said = mistake(tmp_path, f'{USER}password_file = "{tmp_path}/secret"\n')
     assert said.startswith(f"mqtt.password_file = {tmp_path}/secret: ")
 
 
@@ -259,10 +276,11 @@ def test_streams_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_unknown_names_in_the_environment_are_listed_with_the_nearest() -> None:
-    """A misspelt section is silently ignored otherwise."""
+    """A misspelt section is silently ignored otherwise. That all names begin alike makes none of
+    them near."""
     environ = {
         "ANOMALYD_MQT__HOST": "x",
-        "ANOMALYD_QQQQQQQQQQQQQQQQQQQQ": "x",
+        "ANOMALYD_REQUIRE_PROGRAMS": "x",
         "ANOMALYD_MQTT__HOST": "x",
         "ANOMALYD_STREAMS": "[]",
         "ANOMALYD_MQTT": "{}",
@@ -270,7 +288,7 @@ def test_unknown_names_in_the_environment_are_listed_with_the_nearest() -> None:
     }
     assert [
         "ANOMALYD_MQT__HOST is not a setting; did you mean ANOMALYD_MQTT__HOST?",
-        "ANOMALYD_QQQQQQQQQQQQQQQQQQQQ is not a setting",
+        "ANOMALYD_REQUIRE_PROGRAMS is not a setting",
     ] == list(unknown_environment(environ))
 
 
