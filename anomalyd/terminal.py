@@ -53,7 +53,7 @@ def replay(settings: Settings, folder: Path, source: Path, out: Path, report: Pa
     if page and report:
         page.write(report)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(raised.items()))
-    console.print(f"{readings} readings, alerts raised: {kinds or 'none'}; verdicts in {out}")
+    _tell(console, f"{readings} readings, alerts raised: {kinds or 'none'}; verdicts in {out}")
     return 0
 
 
@@ -76,14 +76,21 @@ def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int
             trained = training.on_synthetic(seed, plan, drawn, step)
     training.write(trained, out)
     report = trained.report
-    console.print(
+    _tell(
+        console,
         f"held out: {report.readings} readings; mean absolute error {report.mae:.3f} of "
         f"persistence's (best single expert {report.mae_best_expert:.3f}, seasonal-naive "
         f"{report.mae_seasonal_naive:.3f}); log-loss {report.nll:.3f} "
-        f"(persistence {report.nll_persistence:.3f})"
+        f"(persistence {report.nll_persistence:.3f})",
     )
-    console.print(f"model in {out}")
+    _tell(console, f"model in {out}")
     return 0
+
+
+def _tell(console: Console, line: str) -> None:
+    """One line, however long it is: into a pipe rich would break it at 80 columns. A path may have
+    brackets in it, which are no markup."""
+    console.print(line, soft_wrap=True, markup=False)
 
 
 @contextmanager

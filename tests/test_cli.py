@@ -283,8 +283,7 @@ def test_replay_writes_and_says_what_it_found(
     report = tmp_path / "report.html"
     run = Run(capsys, "replay", source, "--out", out, "--report", report)
     assert (0, "") == (run.status, run.out)
-    said = "".join(run.err.splitlines())
-    assert said.startswith("2 readings, alerts raised: none; verdicts in")
+    assert f"2 readings, alerts raised: none; verdicts in {out}\n" == run.err
     assert 3 == len(out.read_text().splitlines())
     assert report.read_text().lower().startswith("<!doctype html>")
 
