@@ -90,11 +90,13 @@ class Recording:
             raise DataError(f"{self.path}: not a readable Parquet file ({error})") from error
 
     def _parquet_rows(self) -> Iterator[Row]:
-        done = 0
+        done, file = 0, self._open_parquet()
         try:
-            for batch in self._open_parquet().iter_batches():
+            for batch in file.iter_batches():
                 header = _header(batch.schema.names)
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                times, *others = batch.columns
+                columns = (_microseconds(times), *others)
+                for cells in zip(*(column.to_pylist() for column in columns), strict=True):
                     done += 1
                     stamp = _stamp(cells[0])
                     texts = [stamp, *("" if cell is None else str(cell) for cell in cells[1:])]
@@ -124,6 +126,16 @@ def parse_time(text: str) -> float:
     if math.isnan(time_s):
         raise ValueError(f"{text!r} is not a time")
     return time_s
+
+
+def _microseconds(times: Any) -> Any:
+    """An Arrow column of times without its nanoseconds: neither Python's times nor seconds since
+    1970 in 64 bits can tell them."""
+    from pyarrow import timestamp, types
+
+    if types.is_timestamp(times.type) and times.type.unit == "ns":
+        return times.cast(timestamp("us", times.type.tz), safe=False)
+    return times
 
 
 def _stamp(cell: Any) -> str:

@@ -115,6 +115,15 @@ def test_parquet_times(tmp_path: Path, time: Any) -> None:
     assert [1_700_000_000.25] == [row.time for row in rows]
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_parquet_nanoseconds(tmp_path: Path, zone: str | None) -> None:
+    """What pandas and the historians write; finer than a microsecond is finer than can be told."""
+    pyarrow = pytest.importorskip("pyarrow")
+    times = pyarrow.array([1_700_000_000_250_000_001], pyarrow.timestamp("ns", zone))
+    (row,) = parquet(tmp_path, {"timestamp": times, "x": [1.0]}).rows()
+    assert 1_700_000_000.25 == row.time == parse_time(row.stamp)
+
+
 def test_a_parquet_row_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     recording = parquet(tmp_path, {"timestamp": [str(T), "yesterday"], "x": [1.0, 2.0]})
     with pytest.raises(DataError, match="row 2: 'yesterday' is not a time"):
