@@ -1,5 +1,7 @@
 """The channel table's rules: a name has one row, a row has one channel, and rows are used again."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +58,24 @@ def test_one_channel_too_many_has_no_row() -> None:
     assert table.add(channel("b")) is None
     table.remove(0)
     assert table.add(channel("b")) == 0
+
+
+def test_a_channel_may_retire_while_another_thread_lists() -> None:
+    """A scrape that meets a retirement halfway leaves that channel out, and doesn't fail."""
+
+    class Retiring(dict[str, int]):
+        """What the other thread sees: the channel goes after its row was read."""
+
+        def values(self) -> Any:
+            rows = list(super().values())
+            table.remove(1)
+            return rows
+
+    table = ChannelTable(CAPACITY)
+    for name in "abc":
+        table.add(channel(name))
+    table._row_of = Retiring(table._row_of)
+    assert [(0, channel("a")), (2, channel("c"))] == table.listing()
 
 
 def test_a_listing_is_a_copy() -> None:
