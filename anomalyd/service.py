@@ -104,7 +104,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         with ExitStack() as stack:
-            # Sink first, source last; left in the other order: what has arrived is still scored,
+            # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
             self._http.start()
             stack.callback(self._http.stop)
@@ -231,7 +231,8 @@ class Service:
         )
 
     def _drain(self) -> None:
-        """Score what has arrived; after this nothing more is taken."""
+        """Score what the broker had for us; after this nothing more is taken."""
+        self._mqtt.stop_listening()
         self._inbox.close()
         if not self._worker.join(_DRAIN_S):
             log.error("the pipeline did not finish within %g s", _DRAIN_S)

@@ -38,6 +38,9 @@ class Inbox:
     def __call__(self, topic: str, payload: bytes, retained: bool) -> None:
         self._queue.put((topic, payload, retained))
 
+    def size(self) -> int:
+        return self._queue.qsize()
+
     def take(self, count: int) -> list[Received]:
         return [self._queue.get(timeout=WITHIN_S) for _ in range(count)]
 
@@ -209,6 +212,30 @@ def test_the_socket_behind_says_when_there_is_nothing() -> None:
             buffered.pending(),
         )
         assert ours.fileno() == buffered.fileno()
+
+
+# --- the end ----------------------------------------------------------------------------------
+
+
+def test_what_the_broker_had_arrives_before_it_stops_to_listen(mosquitto: Mosquitto) -> None:
+    """Confirmed ones, which the broker hands out a few at a time, and what comes later doesn't."""
+    payloads = [str(each).encode() for each in range(5000)]
+    with connected(mosquitto, "plant/x") as (client, inbox):
+        publish(mosquitto, [("plant/x", payload) for payload in payloads])
+        client.stop_listening()
+        assert len(payloads) == inbox.size()
+        publish(mosquitto, [("plant/x", b"late")])
+        assert client.publish("plant/y", b"later", retain=True)
+        wait_until(lambda: retained(mosquitto, "plant/y") == b"later")
+        assert len(payloads) == inbox.size()
+
+
+def test_it_stops_to_listen_at_once_where_it_hears_nobody() -> None:
+    """Without a broker there is nothing to wait for."""
+    with started(build(free_port(), Inbox(), "plant/x")) as client:
+        begin = time.monotonic()
+        client.stop_listening()
+        assert time.monotonic() - begin < 0.2
 
 
 # --- staying connected ------------------------------------------------------------------------

@@ -39,13 +39,12 @@ def until_state(broker: Mosquitto, expected: str) -> None:
 def test_a_signal_drains_and_says_goodbye(
     tmp_path: Path, mosquitto: Mosquitto, number: signal.Signals
 ) -> None:
-    """Everything that has arrived before the signal is scored, offline is retained, exit 0."""
+    """Everything that the broker had before the signal is scored, offline is retained, exit 0."""
     count = 20_000
     with Daemon(tmp_path, mosquitto.port) as daemon:
         daemon.wait_ready()
         assert "online" == state(mosquitto)
         pour(mosquitto, (reading(f"l/m/{at % 200}", START_S + at, at % 7) for at in range(count)))
-        daemon.wait_for("anomalyd_messages_received_total", count)
         begin = time.monotonic()
         os.kill(daemon.pid, number)
         assert 0 == daemon.stop()

@@ -26,10 +26,11 @@ OnMessage = Callable[[str, bytes, bool], None]
 
 _MOST_QUEUED = 20_000
 _GOODBYE_S = 2.0
+_STILL_S, _LONGEST_S = 0.2, 2.5
 
 
 class MqttClient:
-    """Owner of the connection. `start()`, then `stop()`, once each, from one thread.
+    """Owner of the connection. `start()`, `stop_listening()`, `stop()`, once each, from one thread.
 
     `publish` may be called from any thread: paho guards its queue.
     """
@@ -58,6 +59,8 @@ class MqttClient:
         self._client_id = settings.client_id or f"anomalyd-{instance}"
         self._client = self._build(password)
         self._stopping = False
+        self._received = 0
+        self._unsubscribed = False
         self._refused: str | None = None
 
     @property
@@ -72,6 +75,21 @@ class MqttClient:
             self._settings.host, self._settings.port, self._settings.keepalive_s
         )
         self._client.loop_start()
+
+    def stop_listening(self) -> None:
+        """Unsubscribe, and wait for what the broker had before: until it has answered and nothing
+        has come for a while, but not for long."""
+        self._stopping = True
+        if not (self._subscriptions and self.connected):
+            return
+        self._client.unsubscribe(self._subscriptions)
+        received, begin = self._received, time.monotonic()
+        now = still_since = begin
+        while self.connected and now - still_since < _STILL_S and now - begin < _LONGEST_S:
+            time.sleep(0.01)
+            now = time.monotonic()
+            if not self._unsubscribed or self._received != received:
+                received, still_since = self._received, now
 
     def stop(self) -> None:
         """Publish that the daemon goes offline, then disconnect."""
@@ -104,12 +122,14 @@ class MqttClient:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_paho_message
         return client
 
     # --- on paho's thread -------------------------------------------------------------------
 
     def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+        self._received += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
@@ -127,7 +147,7 @@ class MqttClient:
         self.connected = True
         self._refused = None
         log.info("broker=%s connected", where)
-        if self._subscriptions:
+        if self._subscriptions and not self._stopping:
             qos: int = self._settings.qos
             client.subscribe([(topic, qos) for topic in self._subscriptions])
         client.publish(self._status_topic, self._birth(), qos=1, retain=True)
@@ -151,6 +171,11 @@ class MqttClient:
         for topic, reason in answers:
             if reason.is_failure:
                 log.error("topic=%s subscription refused by the broker: %s", topic, reason)
+
+    def _on_unsubscribe(
+        self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        self._unsubscribed = True
 
     def _tell_once(self, what: str) -> None:
         """A broker that is away for a night is one line, not thousands."""
