@@ -40,7 +40,7 @@ def test_a_signal_drains_and_says_goodbye(
     tmp_path: Path, mosquitto: Mosquitto, number: signal.Signals
 ) -> None:
     """Everything that the broker had before the signal is scored, offline is retained, exit 0."""
-    count = 20_000
+    count = 10_000
     with Daemon(tmp_path, mosquitto.port) as daemon:
         daemon.wait_ready()
         assert "online" == state(mosquitto)
