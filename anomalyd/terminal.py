@@ -6,7 +6,7 @@ Called by `cli.py` on the main thread. The work itself is in `runtime/`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from anomalyd.adapters.recording import Recording
+from anomalyd.detection.experts import HORIZONS
 from anomalyd.model import checkpoint
 from anomalyd.model.training import TrainingPlan
 from anomalyd.runtime import replay as replaying
@@ -78,13 +79,17 @@ def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int
     report = trained.report
     _tell(
         console,
-        f"held out: {report.readings} readings; mean absolute error {report.mae:.3f} of "
-        f"persistence's (best single expert {report.mae_best_expert:.3f}, seasonal-naive "
-        f"{report.mae_seasonal_naive:.3f}); log-loss {report.nll:.3f} "
-        f"(persistence {report.nll_persistence:.3f})",
+        f"held out: {report.readings} readings, {_list(HORIZONS)} ahead; mean absolute error "
+        f"{_list(report.mae)} of persistence's (best single expert "
+        f"{_list(report.mae_best_expert)}, seasonal-naive {_list(report.mae_seasonal_naive)}); "
+        f"log-loss {_list(report.nll)} (persistence {_list(report.nll_persistence)})",
     )
     _tell(console, f"model in {out}")
     return 0
+
+
+def _list(figures: Iterable[float]) -> str:
+    return " / ".join(f"{figure:.3g}" for figure in figures)
 
 
 def _tell(console: Console, line: str) -> None:

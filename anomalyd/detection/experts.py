@@ -1,11 +1,13 @@
-"""The bank of simple experts: four O(1) forecasts per channel, and what the network sees of them.
+"""The bank of simple experts: seven O(1) forecasts per channel, and what the network sees of them.
 
-The experts are persistence, a fast and a slow exponentially weighted mean, and an AR(1) model on
-differences. Each keeps its running error, so the bank knows for every channel how hard that
-channel is to forecast, in the channel's own units. The network (`model/next_step.py`) weighs the
-experts; everything it sees here is free of the channel's scale and offset.
+The experts are persistence, a fast and a slow exponentially weighted mean, the time-of-day
+profile as it is and shifted to the newest value, an AR(1) model on differences, and "as one cycle
+ago". They look 1, 6 and 24 readings ahead. Each keeps its running error, so the bank knows for
+every channel how hard that channel is to forecast, in the channel's own units. The network
+(`model/next_step.py`) weighs the experts; everything it sees here is free of the channel's scale
+and offset.
 
-Called by the pipeline for live readings and by training for whole corpora: the same code, so the
+Called by the predictor for live readings and by training for whole corpora: the same code, so the
 network meets in service what it met in training. Owned by the pipeline thread: no locks.
 """
 
@@ -16,70 +18,138 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.intp]
-Floats = NDArray[np.float64]
+from anomalyd.detection.cycles import Cycles
+from anomalyd.detection.profile import Profiles
+from anomalyd.detection.reading import Flags, Floats, Rows
 
-EXPERTS = ("persistence", "ewma_fast", "ewma_slow", "ar_difference")
+HORIZONS = (1, 6, 24)
+"""readings ahead"""
+EXPERTS = (
+    "persistence",
+    "ewma_fast",
+    "ewma_slow",
+    "profile",
+    "profile_shifted",
+    "ar_difference",
+    "cycle",
+)
 
-# Columns of the state. LAST to AR are the experts' standing forecasts, ERROR their running errors.
-COUNT, LAST, FAST, SLOW, AR, DIFFERENCE, VARIANCE, COVARIANCE, SPREAD, QUANTUM, ERROR = range(11)
+# Columns of the state. LAST to CYCLE are the experts' standing forecasts of the next value, ERROR
+# their running errors.
+(
+    COUNT,
+    ORIGIN,
+    LAST,
+    FAST,
+    SLOW,
+    PROFILE,
+    SHIFTED,
+    AR,
+    CYCLE,
+    MEDIUM,
+    DIFFERENCE,
+    VARIANCE,
+    COVARIANCE,
+    SPREAD,
+    QUANTUM,
+    ERROR,
+) = range(16)
 _SIZE = ERROR + len(EXPERTS)
-_FORECASTS = slice(LAST, AR + 1)
+_FORECASTS = slice(LAST, CYCLE + 1)
 _ERRORS = slice(ERROR, _SIZE)
 
 # Memory of the running figures, in readings.
-FAST_READINGS, SLOW_READINGS = 8.0, 400.0
+FAST_READINGS, MEDIUM_READINGS, SLOW_READINGS = 8.0, 60.0, 400.0
 _GLITCH = 20.0  # spreads
 _TRICKLE = 1e-3
 _CORRELATION_READINGS, _ERROR_READINGS, _SPREAD_READINGS = 300.0, 200.0, 2000.0
 
-FEATURES = 12
+FEATURES, SIGNED_FEATURES = 26, 13
+"""what the network sees of a channel; the first of them change sign with the signal"""
 _LIMIT = 8.0  # features are clipped to ± this: beyond it a jump is a jump
 _FORECAST_LIMIT = 50.0  # in units of scale: an expert this far off gets no weight anyway
 
 
 class Outlook(NamedTuple):
-    """What the bank says of the next value of each of B channels."""
+    """What the bank says of the coming values of each of B channels."""
 
     forecasts: Floats
-    """(B, experts), scale-free: (forecast - last) / scale"""
+    """(B, horizons, experts), scale-free: (forecast - last) / scale"""
     features: NDArray[np.float32]
     """(B, FEATURES), scale-free"""
     last: Floats
     """(B,), channel units"""
     scale: Floats
     """(B,), channel units: the best expert's running error, with a floor"""
+    usual: Floats
+    """(B,), channel units: the next value as the time of day has it"""
+
+
+class Beats(NamedTuple):
+    """When one value of each of B channels was read; arrays (B,)."""
+
+    times: Floats
+    """seconds since 1970"""
+    interval_s: Floats
+    """usual time between the channel's values"""
+    after_gap: Flags
+    """the time since the last value is no ordinary step, so the change across it says nothing
+    about forecasting"""
 
 
 class ExpertBank:
-    """Running state of the experts for `capacity` channels; 112 bytes a channel."""
+    """Running state of the experts for `capacity` channels."""
 
     def __init__(self, capacity: int) -> None:
         # zeros, not empty: the pages of rows that are never used are never touched.
         self._state = np.zeros((capacity, _SIZE))
+        self._profiles = Profiles(capacity)
+        self._cycles = Cycles(capacity)
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         self._state[rows] = 0.0
+        self._profiles.reset(rows)
+        self._cycles.reset(rows)
 
     def quantum(self, rows: Rows) -> Floats:
         """(B,) smallest change seen on each channel: its resolution, 0 while it never changed."""
         quantum: Floats = self._state[rows, QUANTUM]
         return quantum
 
-    def observe(self, rows: Rows, values: Floats, after_gap: NDArray[np.bool_]) -> Outlook:
-        """Take one value of each channel in `rows` (unique) and look ahead to the next.
-
-        `values`: (B,) channel units. `after_gap`: (B,) the time since the last value is no
-        ordinary step, so the change across it says nothing about forecasting.
-        """
+    def observe(self, rows: Rows, values: Floats, beats: Beats) -> Outlook:
+        """Take one value (B,) of each channel in `rows` (unique) and look ahead."""
         state = np.ascontiguousarray(self._state[rows].T)
         fresh = state[COUNT] == 0.0
-        _restart(state, values, after_gap, fresh)
+        np.copyto(state[ORIGIN], values, where=fresh)
+        self._cycles.reset(rows[beats.after_gap])
+        _restart(state, values, beats.after_gap, fresh)
         _learn_errors(state, values)
-        _learn_levels(state, values)
+        tame = _learn_levels(state, values)
+        self._cycles.learn(rows, tame)
+        self._profiles.learn(rows, beats.times, tame, beats.interval_s)
+        forecasts = self._forecasts(rows, state, beats)
+        state[_FORECASTS] = forecasts[0]
         self._state[rows] = state.T
-        return _look_ahead(state)
+        has = self._profiles.known(rows), self._cycles.known(rows)
+        return _outlook(state, forecasts, *has)
+
+    def _forecasts(self, rows: Rows, state: Floats, beats: Beats) -> Floats:
+        """(horizons, experts, B), channel units."""
+        last, origin = state[LAST], state[ORIGIN]
+        forecasts = np.empty((len(HORIZONS), len(EXPERTS), rows.size))
+        forecasts[:, 0], forecasts[:, 1], forecasts[:, 2] = last, state[FAST], state[SLOW]
+        ahead = np.array((0, *HORIZONS))[:, None] * beats.interval_s
+        usual = self._profiles.at(rows, beats.times + ahead)
+        known = self._profiles.known(rows)
+        forecasts[:, 3] = np.where(known, origin + usual[1:], state[MEDIUM])
+        forecasts[:, 4] = np.where(known, last + usual[1:] - usual[0], last)
+        phi = _persistence_of_change(state)
+        for at, horizon in enumerate(HORIZONS):
+            forecasts[at, 5] = last + phi * (1.0 - phi**horizon) / (1.0 - phi) * state[DIFFERENCE]
+        cycled = origin + self._cycles.ahead(rows, HORIZONS)
+        forecasts[:, 6] = np.where(self._cycles.known(rows), cycled, last)
+        return forecasts
 
 
 def _restart(
@@ -87,7 +157,7 @@ def _restart(
 ) -> None:
     """Where no ordinary step leads to `values`, let the short memories begin there."""
     anew = after_gap | fresh
-    for column in (LAST, FAST, AR):
+    for column in (LAST, FAST, MEDIUM, PROFILE, SHIFTED, AR, CYCLE):
         np.copyto(state[column], values, where=anew)
     np.copyto(state[SLOW], values, where=fresh)
     np.copyto(state[DIFFERENCE], 0.0, where=anew)
@@ -100,12 +170,15 @@ def _learn_errors(state: Floats, values: Floats) -> None:
     state[_ERRORS] += _rate(state[COUNT], _ERROR_READINGS) * (missed - state[_ERRORS])
 
 
-def _learn_levels(state: Floats, values: Floats) -> None:
+def _learn_levels(state: Floats, values: Floats) -> Floats:
+    """Take the values; (B,) what may be remembered for long, relative to the origin."""
     count = state[COUNT]
     # One glitch (65535, -9999) must not move for hours what remembers for hours.
     limit = _GLITCH * state[SPREAD]
     state[FAST] += _rate(count, FAST_READINGS) * _tamed(values - state[FAST], limit, count)
+    state[MEDIUM] += _rate(count, MEDIUM_READINGS) * _tamed(values - state[MEDIUM], limit, count)
     off_level = _tamed(values - state[SLOW], limit, count)
+    tame = state[SLOW] + off_level - state[ORIGIN]
     state[SLOW] += _rate(count, SLOW_READINGS) * off_level
     state[SPREAD] += _rate(count, _SPREAD_READINGS) * (np.abs(off_level) - state[SPREAD])
 
@@ -121,31 +194,35 @@ def _learn_levels(state: Floats, values: Floats) -> None:
     state[VARIANCE] += rate * (clipped * clipped - state[VARIANCE])
     state[DIFFERENCE] = clipped
     state[LAST] = values
-    state[AR] = values + _persistence_of_change(state) * clipped
     state[COUNT] = count + 1.0
+    return tame
 
 
 def _persistence_of_change(state: Floats) -> Floats:
     """(B,) lag-1 correlation of the differences, in [-0.9, 0.95]."""
-    correlation: Floats = state[COVARIANCE] / (state[VARIANCE] + 1e-300)
-    return correlation.clip(-0.9, 0.95)
+    return np.clip(state[COVARIANCE] / (state[VARIANCE] + 1e-300), -0.9, 0.95)
 
 
-def _look_ahead(state: Floats) -> Outlook:
+def _outlook(state: Floats, forecasts: Floats, has_profile: Flags, has_cycle: Flags) -> Outlook:
     last, spread, errors = state[LAST], state[SPREAD], state[_ERRORS]
     floor = 1e-9 * (1.0 + np.abs(state[SLOW]))
     scale = errors.min(axis=0) + 0.01 * spread + floor
-    ahead = (state[_FORECASTS] - last) / scale
+    ahead = (forecasts - last) / scale
     features = np.empty((FEATURES, last.size), dtype=np.float32)
-    features[0:3] = _squash(ahead[1:])
-    features[3] = _squash(state[DIFFERENCE] / scale)
-    features[4:8] = _log_ratio(errors, scale)
-    features[8] = _log_ratio(spread, scale)
-    features[9] = state[DIFFERENCE] == 0.0
-    features[10] = _persistence_of_change(state)
-    features[11] = np.minimum(state[COUNT], 500.0) / 500.0
-    forecasts = np.clip(ahead, -_FORECAST_LIMIT, _FORECAST_LIMIT)
-    return Outlook(forecasts.T, np.ascontiguousarray(features.T), last, scale)
+    features[0:6] = _squash(ahead[0, 1:])
+    features[6:8], features[8] = _squash(ahead[1, 3:5]), _squash(ahead[1, 6])
+    features[9:11], features[11] = _squash(ahead[2, 3:5]), _squash(ahead[2, 6])
+    features[12] = _squash(state[DIFFERENCE] / scale)
+    features[13:20] = _log_ratio(errors, scale)
+    features[20] = _log_ratio(spread, scale)
+    features[21] = state[DIFFERENCE] == 0.0
+    features[22] = _persistence_of_change(state)
+    features[23] = np.minimum(state[COUNT], 500.0) / 500.0
+    features[24], features[25] = has_profile, has_cycle
+    ahead = np.clip(ahead, -_FORECAST_LIMIT, _FORECAST_LIMIT)
+    return Outlook(
+        ahead.transpose(2, 0, 1), np.ascontiguousarray(features.T), last, scale, state[PROFILE]
+    )
 
 
 def _tamed(deviation: Floats, limit: Floats, count: Floats) -> Floats:

@@ -1,8 +1,12 @@
-"""The score: every view against its own calibrated threshold, the largest counts.
+"""The score: how surprising the views of a reading are, against what the budget allows.
 
-1.0 is the threshold on every channel, whatever its units and however noisy it is.
+Each view has a surprise (`threshold.py`). Single readings and their noise speak for themselves; the
+views that tell a level or a day unlike others are averaged first, because they go astray together
+when something is wrong and one by one when nothing is. The largest counts. A channel that has
+alarmed lately must surprise more, and for a while after a surprise only a greater one is an event.
 
-`look` changes nothing; `learn` takes what `look` saw. Owned by the pipeline thread: no locks.
+1.0 is the threshold on every channel, whatever its units and however noisy it is. `look` changes
+nothing; `learn` takes what `look` saw. Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations
@@ -10,31 +14,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalyd.detection.reading import Codes, Flags, Floats, Kind, Rows
 from anomalyd.detection.relation import Compared, Relations
-from anomalyd.detection.threshold import Tails, TailTraits
-from anomalyd.detection.views import Seen, View, Views
+from anomalyd.detection.threshold import Tails
+from anomalyd.detection.views import Expected, Seen, View, Views
 
 WEEK_S = 7 * 86400.0
 SCORE_LIMIT = 1000.0
 
 # A view that averages over many readings has fewer independent ones to learn from: it may speak
 # only after so many warm-ups.
-_WARMUPS = np.array([0.5, 2.0, 6.0, 4.0])[:, None]
-# Tails of single residuals are heavy; those of running means are lighter, and a level that moves in
-# cycles has an end.
-_TRAITS = (
-    TailTraits(shape=0.1, lightest=-0.05, excess=0.3, caution=0.5, rate=0.01, patience=50.0),
-    TailTraits(shape=0.0, lightest=-0.1, excess=0.15, caution=0.25, rate=0.004, patience=100.0),
-    TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.0, rate=0.001, patience=1000.0),
-    TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.5, rate=0.002, patience=500.0),
-)
+_WARMUPS = np.array([0.5, 2.0, 6.0, 2.0, 6.0, 6.0, 4.0])[:, None]
+_HABITS = [View.LEVEL, View.AHEAD, View.UNUSUAL, View.UNUSUAL_MEAN]
+# From the surprise of a reading to the rarity of such an event, -log10 of events a reading:
+# neighbours in time surprise together, so that events are rarer than readings (the extremal index).
+# Slope and offset for each view; those of a habit are for the mean of all habits.
+_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.61, 1.42), (0.58, 1.73), (0.64, 1.82), (0.61, 1.42)
+_SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT, _RELATION]).T[
+    :, :, None
+]
+# After an alarm a channel must surprise more, by half the logarithm of one more than the alarms of
+# late; and for a while only a greater surprise than the last is an event of its own.
+_CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0
+_ALMOST = 0.99
+_MOST_RISK = 0.05
+_REFRESH_READINGS = 16
 # A glitch (65535, -9999) in the first minutes must not pass for normal: it would blind the channel
 # for days. Less far out, or many, are what the channel does: a switch that is rarely thrown.
 _GLITCH, _FEW, _SPARED = 2000.0, 4.0, 8.0
-_SUSPECT = 0.5  # of the highest score in the asset
+_SUSPECT = 0.5  # of the highest residual in the asset, each in units of its threshold
+_DECADE = 4.0  # rarity of a relation ten times beyond its threshold
 # A change that the instrument can only just resolve is no event; a channel that has never changed
 # has no known resolution, and a thousandth of its level stands in.
 _QUANTA, _SHARE_OF_LEVEL, _TINY = 2.5, 1e-3, 1e-9
@@ -42,7 +52,7 @@ _QUANTA, _SHARE_OF_LEVEL, _TINY = 2.5, 1e-3, 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is seen of one reading of each of B channels; arrays (B,)."""
+    """What is seen of one reading of each of B channels; arrays (B,) unless said otherwise."""
 
     score: Floats
     """>= 0, NaN where the channel can't be scored"""
@@ -50,28 +60,35 @@ class Look:
     expected: Floats
     lower: Floats
     upper: Floats
+    rarity: Floats
+    """-log10 of such events a reading"""
+    floor: Floats
+    """(views, B) what the instrument can't resolve"""
     seen: Seen
 
 
 class Scorer:
-    """Views and their thresholds for `capacity` channels."""
+    """Views and their sketches for `capacity` channels."""
 
     def __init__(self, capacity: int, warmup_readings: int) -> None:
         self._warmup = warmup_readings
         self._views = Views(capacity)
-        self._tails = Tails(capacity, _TRAITS)
-        self._accused = np.zeros(capacity)
-        self._spared = np.zeros(capacity)
+        self._tails = Tails(capacity, len(View))
+        self._limits = np.zeros((capacity, len(View)))
+        self._accused, self._spared, self._alarms = np.zeros((3, capacity))
+        self._peak, self._peak_before, self._peak_readings = np.zeros((3, capacity))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         self._views.reset(rows)
         self._tails.reset(rows)
-        self._accused[rows] = self._spared[rows] = 0.0
+        self._limits[rows] = 0.0
+        self._accused[rows] = self._spared[rows] = self._alarms[rows] = 0.0
+        self._peak[rows] = self._peak_before[rows] = self._peak_readings[rows] = 0.0
 
     def thresholds(self, rows: Rows) -> Floats:
-        """(views, B) the value of each view at which the score is 1; 0 while unknown."""
-        return self._tails.thresholds(rows)
+        """(views, B) the value of each view that is as rare as promised; 0 while unknown."""
+        return np.ascontiguousarray(self._limits[rows].T)
 
     def elect(self, compared: Compared) -> None:
         """Find, in each compared asset, the one channel that its relations speak against.
@@ -83,7 +100,7 @@ class Scorer:
         """
         known = compared.rows >= 0
         rows = np.maximum(compared.rows, 0)
-        limit = self.thresholds(rows.ravel())[View.RELATION].reshape(rows.shape)
+        limit = self._limits[rows, View.RELATION]
         size = np.where(known, np.abs(compared.residuals), 0.0)
         ratio = np.divide(size, limit, where=limit > 0.0, out=np.zeros_like(size))
         suspect = ratio >= _SUSPECT * ratio.max(axis=1, keepdims=True)
@@ -99,56 +116,88 @@ class Scorer:
         expected: Floats,
         settling: Flags,
         relations: Relations,
+        quantum: Floats,
+        risk: Floats,
+        open_: Flags,
     ) -> Look:
         """Score one reading of each channel in `rows` (unique).
 
-        `expected`: (B,) NaN where there is no prediction. `settling`: (B,) the channel has just
-        come back from a gap.
+        `expected`: (expected, B) NaN where there is no prediction. `settling`: (B,) the channel has
+        just come back from a gap. `quantum`: (B,) the channel's resolution. `risk`: (B,) false
+        alarms that one reading may raise. `open_`: (B,) the channel is under alert already.
         """
         limit = self.thresholds(rows)
-        band = limit[View.RESIDUAL]
         related = relations.residual(rows, times)
-        largest = np.where(band > 0.0, band, np.inf)
+        largest = np.where(limit > 0.0, limit, np.inf)
         seen = self._views.look(rows, values, expected, related, settling, largest)
-        ratio = np.divide(seen.views, limit, where=limit > 0.0, out=np.zeros_like(seen.views))
-        ratio[View.RELATION] = np.where(np.isnan(related), 0.0, self._accused[rows])
-        ratio[self._tails.counts(rows) < self._warmup * _WARMUPS] = 0.0
-        worst, score = ratio.argmax(axis=0), np.minimum(ratio.max(axis=0), SCORE_LIMIT)
+        floor = _floor(values, quantum)
+        surprise = self._tails.surprises(rows, np.nan_to_num(seen.views), floor)
+        surprise[np.isnan(seen.views) | (self._tails.counts(rows) < self._warmup * _WARMUPS)] = 0.0
+        needed = -np.log10(np.minimum(risk, _MOST_RISK))
+        rarity, worst = self._rarest(rows, surprise, needed, ~np.isnan(related))
+
+        score = (rarity - _CAUTION * np.log1p(self._alarms[rows])) / needed
+        score = np.clip(score, 0.0, SCORE_LIMIT)
+        passed = rarity <= np.maximum(self._peak[rows], self._peak_before[rows])
+        score = np.where(passed & ~open_, np.minimum(score, _ALMOST), score)
         score[~seen.known | (self._views.count(rows) < self._warmup)] = np.nan
 
         off = related * relations.spread(rows)
-        centre, half = _reference(worst, score, values, expected, seen, limit, off)
+        fault = np.where(score >= 1.0, worst, View.RESIDUAL)
+        centre, half = _reference(fault, score, values, expected, seen, limit, off)
         kind = np.where(worst == View.RELATION, Kind.RELATION, Kind.RESIDUAL)
         kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
-        return Look(score, kind, centre, centre - half, centre + half, seen)
+        return Look(score, kind, centre, centre - half, centre + half, rarity, floor, seen)
+
+    def _rarest(
+        self, rows: Rows, surprise: Floats, needed: Floats, related: Flags
+    ) -> tuple[Floats, Rows]:
+        """(B,) the rarity of what the views show, and the view that shows it most."""
+        habit = np.broadcast_to(surprise[_HABITS].mean(axis=0), (len(_HABITS), rows.size))
+        together = surprise.copy()
+        together[_HABITS] = habit
+        rarity = _SLOPES * together + _OFFSETS
+        accused = np.where(related, np.maximum(self._accused[rows], _TINY), _TINY)
+        rarity[View.RELATION] = needed + _DECADE * np.log10(accused)
+        # Habits are equally rare: the one that surprises most is the one to tell.
+        told = rarity.copy()
+        told[_HABITS] += 1e-6 * surprise[_HABITS]
+        return rarity.max(axis=0), told.argmax(axis=0)
 
     def learn(
-        self,
-        rows: Rows,
-        values: Floats,
-        look: Look,
-        quantum: Floats,
-        budget_per_week: float,
-        interval_s: Floats,
-        learns: Flags,
+        self, rows: Rows, values: Floats, look: Look, risk: Floats, learns: Flags, raised: Flags
     ) -> None:
-        """Take what was seen; only readings that `learns` marks say what is normal.
-
-        `quantum`: (B,) the channel's resolution. `interval_s`: (B,) the usual time between its
-        readings: it turns the budget into a risk that one reading may take.
-        """
-        floor = np.tile(_floor(values, quantum), (len(View), 1))
-        floor[View.RELATION] = _TINY  # it is not in channel units
-        spared = self._spare(rows, look, floor[View.RESIDUAL])
+        """Take what was seen; only readings that `learns` marks say what is normal. `raised`: (B,)
+        the reading has raised an alert."""
+        spared = self._spare(rows, look)
         learns = learns & ~spared
         self._views.learn(rows, values, look.seen, learns, spared)
-        risk = budget_per_week / WEEK_S / len(View) * interval_s
-        self._tails.learn(rows, look.seen.views, floor, risk, learns & look.seen.known)
+        self._tails.learn(rows, look.seen.views, look.floor, learns & look.seen.known)
+        self._alarms[rows] += raised - self._alarms[rows] / _FORGIVING_READINGS
+        self._follow_peaks(rows, np.where(np.isnan(look.score), 0.0, look.rarity))
+        due = self._views.count(rows) % _REFRESH_READINGS == 0
+        if due.any():
+            self._refresh(rows[due], risk[due])
 
-    def _spare(self, rows: Rows, look: Look, floor: Floats) -> Flags:
+    def _refresh(self, rows: Rows, risk: Floats) -> None:
+        self._tails.refresh(rows)
+        needed = -np.log10(np.minimum(risk, _MOST_RISK))
+        surprise = np.maximum((needed - _OFFSETS) / _SLOPES, 0.3)
+        self._limits[rows] = self._tails.values(rows, surprise).T
+
+    def _follow_peaks(self, rows: Rows, rarity: Floats) -> None:
+        """Keep the largest rarity of this stretch of readings and of the one before."""
+        readings = self._peak_readings[rows] + 1.0
+        over = readings >= _REFRACTORY_READINGS
+        peak = np.maximum(self._peak[rows], rarity)
+        self._peak_before[rows] = np.where(over, peak, self._peak_before[rows])
+        self._peak[rows] = np.where(over, 0.0, peak)
+        self._peak_readings[rows] = np.where(over, 0.0, readings)
+
+    def _spare(self, rows: Rows, look: Look) -> Flags:
         """(B,) readings that are no part of what is normal, though nothing can alert yet: in a
         young channel, a few that are far beyond all others."""
-        usual = np.maximum(self._tails.quantiles(rows)[View.RESIDUAL], floor)
+        usual = np.maximum(2.0 * self._views.noise(rows), look.floor[View.RESIDUAL])
         young = (self._views.count(rows) < self._warmup) & (self._spared[rows] < _SPARED)
         known = self._tails.counts(rows)[View.RESIDUAL] >= _FEW
         glitch = young & known & (look.seen.views[View.RESIDUAL] > _GLITCH * usual)
@@ -157,7 +206,7 @@ class Scorer:
 
 
 def _reference(
-    worst: NDArray[np.intp],
+    fault: Rows,
     score: Floats,
     values: Floats,
     expected: Floats,
@@ -168,15 +217,25 @@ def _reference(
     """What was expected, and how far from it is still normal; both (B,), channel units.
 
     At fault it is the worst view that says what was expected: the next value, the long-term level,
-    or what the other channels say, from which `values` are `off`.
+    the time of the day, or what the other channels say, from which `values` are `off`.
     """
-    by_level = (score >= 1.0) & (worst == View.LEVEL)
-    by_others = (score >= 1.0) & (worst == View.RELATION)
-    centre = np.where(by_level, seen.baseline, expected)
-    half = np.where(by_level, limit[View.LEVEL], limit[View.RESIDUAL])
+    centre, half = expected[Expected.NEXT], limit[View.RESIDUAL]
+    for view, said in (
+        (View.LEVEL, seen.baseline),
+        (View.AHEAD, expected[Expected.AHEAD]),
+        (View.UNUSUAL, expected[Expected.USUAL]),
+        (View.UNUSUAL_MEAN, expected[Expected.USUAL]),
+    ):
+        centre = np.where(fault == view, said, centre)
+        half = np.where(fault == view, limit[view], half)
+    by_others = fault == View.RELATION
     centre = np.where(by_others, values - off, centre)
     return centre, np.where(by_others, np.abs(off) / np.maximum(score, 1.0), half)
 
 
 def _floor(values: Floats, quantum: Floats) -> Floats:
-    return np.where(quantum > 0.0, _QUANTA * quantum, _SHARE_OF_LEVEL * np.abs(values)) + _TINY
+    """(views, B) sizes below which a view shows nothing."""
+    floor = np.where(quantum > 0.0, _QUANTA * quantum, _SHARE_OF_LEVEL * np.abs(values)) + _TINY
+    floors = np.tile(floor, (len(View), 1))
+    floors[View.RELATION] = _TINY  # it is not in channel units
+    return floors

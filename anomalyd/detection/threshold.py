@@ -1,170 +1,179 @@
-"""From a promised number of false alarms to a threshold, for every channel and view.
+"""How rare a value of a view is on its channel, and which value is as rare as promised.
 
-Each view of a channel (its residual, its noise, its level, ...) keeps a compact sketch of its own
-tail: a running high quantile, and the moments of the *peaks* above it. A peak is the largest value
-of one stay above the quantile, so neighbours in time count once and the promise is about events,
-not samples. The threshold is where a generalised Pareto tail with these moments gives the promised
-rate; it is never below what was lately seen as normal.
+Each view of a channel (its residual, its noise, its level, ...) keeps a compact sketch of what was
+normal: a histogram over the logarithm of its size, four bins an octave, with exponential
+forgetting. The *surprise* of a value is -log10 of the share of normal values that were larger: the
+conformal p-value of one reading (Laxhammar and Falkman, "Conformal prediction for distribution-
+independent anomaly detection in streaming vessel data", 2010). Beyond all that was seen, the tail
+is taken to go on as a power law with the slope of its last decade (Hill, "A simple general
+approach to inference about the tail of a distribution", 1975), believed only as far as there are
+values to tell it from.
 
-Peaks over threshold: Pickands, "Statistical inference using extreme order statistics", 1975;
-moment estimators: Hosking and Wallis, "Parameter and quantile estimation for the generalized
-Pareto distribution", 1987; streaming use: Siffer et al., "Anomaly detection in streams with
-extreme value theory", 2017. Quantile in the log domain by stochastic approximation: Robbins and
-Monro, 1951. Owned by the pipeline thread: no locks.
+A rank needs no assumption on the bulk and no unit, so surprises of different views and channels
+can be averaged and compared. Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalyd.detection.reading import Flags, Floats, Rows
 
-_EXCEEDED = 0.05  # share of readings above the running quantile
-_START_READINGS = 32.0
-_RATE_READINGS = 5000.0
-_PEAKS = 300.0  # memory of the moments
+BINS = 32
+_PER_OCTAVE = 4.0
+_MIDDLE = 16  # where a channel's first value is put
+_DECADES_A_BIN = np.log10(2.0) / _PER_OCTAVE
 
-# Until a channel has shown peaks of its own, its tail is taken to be as the prior says; these
-# weights are in peaks.
-_SHAPE_WEIGHT, _EXCESS_WEIGHT = 10.0, 4.0
-_HEAVIEST = 0.5  # a heavier tail has no variance to estimate its shape from
-_LARGEST_MARGIN, _LARGEST_READINGS = 1.1, 20_000.0
-
-COUNT, QUANTILE, CLUSTERS, PEAKS, EXCESS, SQUARE, PEAK, LARGEST, THRESHOLD = range(9)
-_SIZE = 9
-
-
-@dataclass(frozen=True, slots=True)
-class TailTraits:
-    """What is known of the tail of a view before it has shown peaks of its own."""
-
-    shape: float
-    """0 = exponential, more = heavier, less = it has an end"""
-    lightest: float
-    """no shape below this is believed, whatever the peaks say"""
-    excess: float
-    """mean height of a peak above the quantile, in units of the quantile"""
-    caution: float
-    """standard errors that are added to the shape: few peaks say little of how heavy a tail is"""
-    rate: float
-    """how fast the quantile follows; a slow view must not follow a drift that it should see"""
-    patience: float
-    """readings by which a threshold stands twice as far out: neighbouring values of a slow view are
-    alike, so that many of them say little"""
+MEMORY = 5000.0
+"""values, equally weighted until there are so many"""
+_HEAVIEST_WEIGHT = 1e6  # weights grow instead of all others shrinking, up to here
+_STEEPEST, _SHALLOWEST = 8.0, 3.0  # slopes of the tail
+_BELIEF = 500.0  # values by which half of the slope that they show is believed
+_LAST = 0.37  # a value this old (in weights) still counts as the largest
+_DECADE = 0.01, 0.001  # shares of values above, between which the slope is read
+_CROWDED = 0.6  # share in the lowest bin from which the bins move down
+_ROOM = 4
 
 
 class Tails:
-    """Sketches of some views of `capacity` channels."""
+    """Sketches of `views` views of `capacity` channels; 178 bytes each."""
 
-    def __init__(self, capacity: int, traits: Sequence[TailTraits]) -> None:
-        self._state = np.zeros((capacity, _SIZE, len(traits)))
-        (
-            self._shape,
-            self._lightest,
-            self._excess,
-            self._caution,
-            self._rate,
-            self._patience,
-        ) = np.array([astuple(trait) for trait in traits]).T[:, :, None]
+    def __init__(self, capacity: int, views: int) -> None:
+        # zeros, not empty: the pages of rows that are never used are never touched.
+        self._bins = np.zeros((capacity, views, BINS), dtype=np.float32)
+        self._origin = np.zeros((capacity, views), dtype=np.int16)
+        self._weight, self._count = np.zeros((2, capacity, views))
+        # The end of the tail, in bins from the origin, and its slope: as of the last refresh.
+        self._end, self._slope = np.zeros((2, capacity, views))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
-        self._state[rows] = 0.0
-
-    def thresholds(self, rows: Rows) -> Floats:
-        """(views, B) the value of each view at which the score is 1."""
-        return np.ascontiguousarray(self._state[rows, THRESHOLD].T)
-
-    def quantiles(self, rows: Rows) -> Floats:
-        """(views, B) the high quantile of each view."""
-        return np.ascontiguousarray(self._state[rows, QUANTILE].T)
+        for column in (self._bins, self._weight, self._count, self._end, self._slope):
+            column[rows] = 0.0
 
     def counts(self, rows: Rows) -> Floats:
         """(views, B) values that each view has learnt from."""
-        return np.ascontiguousarray(self._state[rows, COUNT].T)
+        return np.ascontiguousarray(self._count[rows].T)
 
-    def learn(self, rows: Rows, views: Floats, floor: Floats, risk: Floats, learns: Flags) -> None:
+    def surprises(self, rows: Rows, views: Floats, floor: Floats) -> Floats:
+        """(views, B) >= 0, -log10 of the share of normal values above `views` (views, B).
+
+        `floor`: (views, B) what the instrument can't resolve; smaller values count as it.
+        """
+        tail = _Tail(self._bins[rows], self._weight[rows])
+        at = _position(np.maximum(views, floor)).T - self._origin[rows]
+        beyond = np.maximum(at - self._end[rows], 0.0) * _DECADES_A_BIN
+        surprise = np.log10((tail.values + 1.0) / (tail.above(at) + 1.0))
+        surprise += np.maximum(self._slope[rows], _SHALLOWEST) * beyond
+        return np.ascontiguousarray(surprise.T)
+
+    def values(self, rows: Rows, surprises: Floats) -> Floats:
+        """(views, B) the values with these surprises (views, B); 0 while unknown."""
+        tail = _Tail(self._bins[rows], self._weight[rows])
+        wanted = surprises.T
+        larger = np.maximum((tail.values + 1.0) * 10.0**-wanted - 1.0, _LAST)
+        most = np.log10((tail.values + 1.0) / (_LAST + 1.0))
+        slope = np.maximum(self._slope[rows], _SHALLOWEST)
+        beyond = np.maximum(wanted - most, 0.0) / slope / _DECADES_A_BIN
+        at = tail.position(larger) + beyond + self._origin[rows]
+        values = np.where(self._count[rows] > 0.0, 2.0 ** (at / _PER_OCTAVE), 0.0)
+        return np.ascontiguousarray(values.T)
+
+    def learn(self, rows: Rows, views: Floats, floor: Floats, learns: Flags) -> None:
         """Take values that count as normal.
 
-        `views`: (views, B) values >= 0, or NaN where there is nothing to learn. `floor`: (B,) or
-        (views, B) what the instrument can't resolve. `risk`: (B,) promised events a reading and
-        view. `learns`: (B,) which of them to take.
+        `views`, `floor`: (views, B) as above; NaN where there is nothing to learn. `learns`: (B,)
+        which of the channels learn at all.
         """
-        if not learns.all():
-            rows, views, floor, risk = (
-                rows[learns],
-                views[:, learns],
-                floor[..., learns],
-                risk[learns],
-            )
-        if not rows.size:
+        chosen = np.nonzero((~np.isnan(views) & learns).T)
+        if not chosen[0].size:
             return
-        before = self._state[rows].transpose(1, 2, 0)
-        state = before.copy(order="C")
-        known = ~np.isnan(views)
-        views = np.where(known, views, 0.0)
-        _follow_quantile(state, views, floor, self._rate)
-        _gather_peaks(state, views)
-        state[THRESHOLD] = self._threshold(state, floor, risk)
-        self._state[rows] = np.where(known, state, before).transpose(2, 0, 1)
+        at = _position(np.maximum(views, floor).T[chosen])
+        cells = rows[chosen[0]], chosen[1]
+        count = self._count[cells]
+        fresh = np.floor(at).astype(np.int16) - _MIDDLE
+        self._origin[cells] = np.where(count == 0.0, fresh, self._origin[cells])
+        self._make_room(cells, at)
+        place = np.clip(np.floor(at - self._origin[cells]), 0, BINS - 1)
+        weight = np.where(count < MEMORY, 1.0, self._weight[cells] * (1.0 + 1.0 / MEMORY))
+        self._bins[(*cells, place.astype(np.intp))] += weight.astype(np.float32)
+        self._end[cells] = np.maximum(self._end[cells], place + 1.0 - _LAST)
+        self._count[cells] = count + 1.0
+        heavy = weight > _HEAVIEST_WEIGHT
+        if heavy.any():
+            self._bins[tuple(each[heavy] for each in cells)] /= weight[heavy, None]
+            weight[heavy] = 1.0
+        self._weight[cells] = weight
 
-    def _threshold(self, state: Floats, floor: Floats, risk: Floats) -> Floats:
-        quantile, peaks, mean = state[QUANTILE], state[PEAKS], state[EXCESS]
-        variance = np.maximum(state[SQUARE] - mean * mean, 1e-6 * mean * mean + 1e-300)
-        shape = 0.5 * (1.0 - mean * mean / variance)
-        shape = (_SHAPE_WEIGHT * self._shape + peaks * np.clip(shape, -0.5, 0.5)) / (
-            _SHAPE_WEIGHT + peaks
-        )
-        shape += self._caution / np.sqrt(peaks + _SHAPE_WEIGHT)
-        shape = np.clip(shape, self._lightest, _HEAVIEST)
-        excess = (_EXCESS_WEIGHT * self._excess * quantile + peaks * mean) / (
-            _EXCESS_WEIGHT + peaks
-        )
-        excess *= 1.0 + 1.0 / np.sqrt(
-            peaks + 1.0
-        )  # one standard error of the mean on the safe side
-        rarity = np.log(np.maximum(np.maximum(state[CLUSTERS], 1e-3) / risk, 1.0))
-        reach = excess * (1.0 - shape) * _grown(shape, rarity)
-        reach *= 1.0 + self._patience / state[COUNT]
-        seen = np.maximum(_LARGEST_MARGIN * state[LARGEST], floor)
-        return np.asarray(np.maximum(quantile + reach, seen))
+    def refresh(self, rows: Rows) -> None:
+        """Find the ends and slopes of the tails anew; now and then is enough. Where most values are
+        too small for the bins, the bins move down."""
+        bins, weight = self._bins[rows], self._weight[rows]
+        crowded = bins[..., 0] > _CROWDED * bins.sum(axis=-1)
+        crowded &= bins[..., -_ROOM:].sum(axis=-1) < _LAST * weight
+        if crowded.any():
+            lower = np.zeros_like(bins)
+            lower[..., _ROOM:] = bins[..., :-_ROOM]
+            bins = np.where(crowded[..., None], lower, bins)
+            self._bins[rows] = bins
+            self._origin[rows] -= np.int16(_ROOM) * crowded
+        tail = _Tail(bins, weight)
+        self._end[rows] = tail.position(_LAST)
+        self._slope[rows] = tail.slope()
 
-
-def _follow_quantile(state: Floats, views: Floats, floor: Floats, slowest: Floats) -> None:
-    count, quantile = state[COUNT], state[QUANTILE]
-    starting = count < _START_READINGS
-    # At first twice the running mean: near the 95 % quantile of any bell-shaped residual.
-    mean = quantile + (2.0 * views - quantile) / (count + 1.0)
-    rate = np.maximum(slowest, 2.0 / (count + 10.0))
-    moved = quantile * np.exp(rate * ((views > quantile) - _EXCEEDED))
-    state[QUANTILE] = np.where(starting, mean, np.maximum(moved, floor))
-    state[COUNT] = count + 1.0
-
-
-def _gather_peaks(state: Floats, views: Floats) -> None:
-    above = views > state[QUANTILE]
-    closes = ~above & (state[PEAK] > 0.0)
-    rate = np.maximum(1.0 / _RATE_READINGS, 1.0 / state[COUNT])
-    state[CLUSTERS] += rate * (closes - state[CLUSTERS])
-    peaks = state[PEAKS] + closes
-    weight = np.where(closes, np.maximum(1.0 / _PEAKS, 1.0 / np.maximum(peaks, 1.0)), 0.0)
-    excess = np.maximum(state[PEAK] - state[QUANTILE], 0.0)
-    state[EXCESS] += weight * (excess - state[EXCESS])
-    state[SQUARE] += weight * (excess * excess - state[SQUARE])
-    state[PEAKS] = peaks
-    ended = state[PEAK].copy()
-    state[PEAK] = np.where(above, np.maximum(state[PEAK], views), 0.0)
-    kept = state[LARGEST] * (1.0 - 1.0 / _LARGEST_READINGS)
-    # Only a peak that has ended was normal after all: a drift that is still rising is not.
-    state[LARGEST] = np.where(closes, np.maximum(kept, ended), kept)
+    def _make_room(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
+        """Move the bins up where `at` is beyond them; what falls out at the foot stays there."""
+        above = np.floor(at).astype(np.int64) - self._origin[cells] - (BINS - 1)
+        for move in np.flatnonzero(above > 0).tolist():
+            cell = cells[0][move], cells[1][move]
+            steps = int(min(above[move], BINS))
+            bins = np.zeros(BINS, dtype=np.float32)
+            bins[: BINS - steps] = self._bins[cell][steps:]
+            bins[0] += self._bins[cell][:steps].sum()
+            self._bins[cell] = bins
+            self._origin[cell] += above[move]
+            self._end[cell] -= above[move]
 
 
-def _grown(shape: NDArray[np.float64], rarity: Floats) -> Floats:
-    """(exp(shape * rarity) - 1) / shape, also where shape is 0."""
-    small = np.abs(shape) < 1e-6
-    safe = np.where(small, 1.0, shape)
-    return np.where(small, rarity, np.expm1(safe * rarity) / safe)
+class _Tail:
+    """What sketches say; (B, views) unless said otherwise."""
+
+    def __init__(self, bins: NDArray[np.float32], weight: Floats) -> None:
+        """`bins`: (B, views, BINS)."""
+        above = np.zeros((*bins.shape[:2], BINS + 1), dtype=np.float32)
+        np.cumsum(bins[..., ::-1], axis=-1, out=above[..., 1:])
+        above /= np.maximum(weight, 1.0)[..., None].astype(np.float32)
+        self._above = above  # (B, views, BINS + 1): values in the top 0, 1, ... bins
+        self.values = above[..., -1].astype(np.float64)
+
+    def above(self, at: Floats) -> Floats:
+        """Values above the position `at`, in bins from the origin."""
+        depth = np.clip(BINS - at, 0.0, BINS)
+        full = np.minimum(depth.astype(np.intp), BINS - 1)
+        low = np.take_along_axis(self._above, full[..., None], -1)[..., 0]
+        high = np.take_along_axis(self._above, full[..., None] + 1, -1)[..., 0]
+        return np.asarray(low + (depth - full) * (high - low))
+
+    def position(self, values: Floats | float) -> Floats:
+        """Position, in bins from the origin, above which there are so many `values`."""
+        wanted = np.broadcast_to(values, self.values.shape)
+        full = (self._above < wanted[..., None]).sum(axis=-1)  # bins that don't suffice
+        full = np.clip(full, 1, BINS)
+        low = np.take_along_axis(self._above, full[..., None] - 1, -1)[..., 0]
+        high = np.take_along_axis(self._above, full[..., None], -1)[..., 0]
+        part = np.clip((wanted - low) / np.maximum(high - low, 1e-9), 0.0, 1.0)
+        return np.asarray(BINS - (full - 1 + part), dtype=np.float64)
+
+    def slope(self) -> Floats:
+        """-d log10(share above) / d log10(value) at the end of the tail."""
+        first, last = (self.position(share * self.values) for share in _DECADE)
+        decades = np.maximum(last - first, 1e-3) * _DECADES_A_BIN
+        belief = self.values / (self.values + _BELIEF)
+        shown = np.clip(np.log10(_DECADE[0] / _DECADE[1]) / decades, _SHALLOWEST, _STEEPEST)
+        return np.asarray(_SHALLOWEST + belief * (shown - _SHALLOWEST))
+
+
+def _position(sizes: Floats) -> Floats:
+    """Where sizes > 0 are on the axis of all bins."""
+    return np.asarray(_PER_OCTAVE * np.log2(sizes))

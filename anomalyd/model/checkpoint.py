@@ -25,7 +25,7 @@ Network = NextStep
 """every kind of network that a model file can hold"""
 
 FORMATS: Mapping[str, tuple[type[Network], type[NextStepConfig]]] = {
-    "anomalyd-next-step-1": (NextStep, NextStepConfig),
+    "anomalyd-next-step-2": (NextStep, NextStepConfig),
 }
 SHIPPED = "next_step.safetensors"
 _MANIFEST = "anomalyd"

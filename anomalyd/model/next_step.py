@@ -2,8 +2,8 @@
 
 One network serves every channel. It sees only scale-free features (`detection/experts.py`) and
 answers in units of the channel's scale, so a pressure in pascal and a temperature in kelvin are
-the same to it. The output is a Student-t distribution of the next value: a convex combination of
-the experts plus a correction, a scale, and degrees of freedom.
+the same to it. The output is a Student-t distribution of the value 1, 6 and 24 readings ahead, each
+with a convex combination of the experts plus a correction, a scale, and degrees of freedom.
 
 Mixture of experts: Jacobs et al., "Adaptive mixtures of local experts", 1991.
 LSTM: Hochreiter and Schmidhuber, "Long short-term memory", 1997.
@@ -17,16 +17,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from anomalyd.detection.experts import EXPERTS, FEATURES, HORIZONS
+
 _LOG_SCALE_RANGE = (-4.0, 8.0)
 _CORRECTION_LIMIT = 20.0
+_FIGURES = 3  # correction, log scale, freedom
 
 
 @dataclass(frozen=True, slots=True)
 class NextStepConfig:
     """Sizes of the network; part of every checkpoint."""
 
-    features: int = 12
-    experts: int = 4
+    features: int = FEATURES
+    experts: int = len(EXPERTS)
+    horizons: int = len(HORIZONS)
     hidden: int = 32
 
     def as_dict(self) -> dict[str, int]:
@@ -34,7 +38,8 @@ class NextStepConfig:
 
 
 class Forecast(NamedTuple):
-    """Distribution of the next value minus the last, in units of scale; each of shape (...)."""
+    """Distribution of the coming values minus the last, in units of scale; each of shape
+    (..., horizons)."""
 
     location: Tensor
     log_scale: Tensor
@@ -42,13 +47,14 @@ class Forecast(NamedTuple):
 
 
 class NextStep(nn.Module):
-    """features (B, T, features) and expert forecasts (B, T, experts) -> Forecast (B, T)."""
+    """features (B, T, features), experts (B, T, horizons, experts) -> Forecast (B, T, horizons)."""
 
     def __init__(self, config: NextStepConfig) -> None:
         super().__init__()
         self.config = config
         self.lstm = nn.LSTM(config.features, config.hidden, batch_first=True)
-        self.head = nn.Linear(config.hidden + config.features, config.experts + 3)
+        outputs = config.horizons * (config.experts + _FIGURES)
+        self.head = nn.Linear(config.hidden + config.features, outputs)
 
     def forward(
         self, features: Tensor, experts: Tensor, carried: tuple[Tensor, Tensor] | None = None
@@ -60,7 +66,8 @@ class NextStep(nn.Module):
     def step(
         self, features: Tensor, experts: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Forecast, Tensor, Tensor]:
-        """One reading of each of B channels: (B, features), (B, experts), h and c (B, hidden)."""
+        """One reading of each of B channels: (B, features), (B, horizons, experts), h and c
+        (B, hidden)."""
         h, c = torch.lstm_cell(features, (h, c), *self.lstm.all_weights[0])
         return self.gate(h, features, experts), h, c
 
@@ -68,9 +75,11 @@ class NextStep(nn.Module):
         """Weigh the experts by what the LSTM remembers."""
         out = self.head(torch.cat((hidden, features), dim=-1))
         count = self.config.experts
-        weights = torch.softmax(out[..., :count], dim=-1)
+        out = out.unflatten(-1, (self.config.horizons, count + _FIGURES))
+        # Experts first: a softmax over the last, short axis takes twenty times as long.
+        weights = torch.softmax(out[..., :count].movedim(-1, 0).contiguous(), dim=0)
         correction = out[..., count].clamp(-_CORRECTION_LIMIT, _CORRECTION_LIMIT)
-        location = (weights * experts).sum(dim=-1) + correction
+        location = (weights * experts.movedim(-1, 0)).sum(dim=0) + correction
         log_scale = out[..., count + 1].clamp(*_LOG_SCALE_RANGE)
         freedom = 2.0 + nn.functional.softplus(out[..., count + 2])
         return Forecast(location, log_scale, freedom)

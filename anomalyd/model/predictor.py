@@ -6,14 +6,27 @@ expect next. h and c are columns over channels, like everything else.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from anomalyd.detection.experts import ExpertBank
-from anomalyd.detection.reading import Flags, Floats, Rows
+from anomalyd.detection.experts import HORIZONS, Beats, ExpertBank
+from anomalyd.detection.reading import Floats, Rows
 from anomalyd.model.next_step import NextStep
+
+_FURTHEST = HORIZONS[-1]
+
+
+class Prediction(NamedTuple):
+    """What is expected of the next value of each of B channels, in channel units."""
+
+    expected: Floats
+    """(expected, B) as in `detection.views.Expected`; NaN where nothing was said of it"""
+    scale: Floats
+    """(B,) of the newest forecast's distribution"""
+    ahead: Floats
+    """(horizons, B) what is expected of the values so many readings ahead"""
 
 
 class Predictor(Protocol):
@@ -24,9 +37,8 @@ class Predictor(Protocol):
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
 
-    def observe(self, rows: Rows, values: Floats, after_gap: Flags) -> tuple[Floats, Floats]:
-        """Take one value (B,) of each channel in `rows` (unique); returns the location and the
-        scale (B,) of its next value, in channel units."""
+    def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
+        """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
 
     def quantum(self, rows: Rows) -> Floats:
         """(B,) the channel's resolution; 0 while it has never changed."""
@@ -43,20 +55,23 @@ class NextStepPredictor:
         # numpy's zeros are not touched until used, torch's are: 50 000 rows cost nothing at first.
         self._h = np.zeros(shape, dtype=np.float32)
         self._c = np.zeros(shape, dtype=np.float32)
+        self._steps = np.zeros(capacity, dtype=np.int64)  # since the channel began, or a gap
+        self._waiting = np.zeros((capacity, _FURTHEST))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         self._bank.reset(rows)
         self._h[rows] = 0.0
         self._c[rows] = 0.0
+        self._steps[rows] = 0
 
     def quantum(self, rows: Rows) -> Floats:
         """(B,) the channel's resolution; 0 while it has never changed."""
         return self._bank.quantum(rows)
 
-    def observe(self, rows: Rows, values: Floats, after_gap: Flags) -> tuple[Floats, Floats]:
+    def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
         """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
-        outlook = self._bank.observe(rows, values, after_gap)
+        outlook = self._bank.observe(rows, values, beats)
         with torch.inference_mode():
             forecast, h, c = self._network.step(
                 torch.from_numpy(outlook.features),
@@ -65,7 +80,18 @@ class NextStepPredictor:
                 torch.from_numpy(self._c[rows]),
             )
             location = forecast.location.numpy().astype(np.float64)
-            scale = torch.exp(forecast.log_scale).numpy().astype(np.float64)
+            scale = torch.exp(forecast.log_scale[:, 0]).numpy().astype(np.float64)
             self._h[rows] = h.numpy()
             self._c[rows] = c.numpy()
-        return outlook.last + outlook.scale * location, outlook.scale * scale
+        ahead = outlook.last[:, None] + outlook.scale[:, None] * location
+        self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
+        before = self._said_before(rows, ahead[:, -1])
+        expected = np.stack([ahead[:, 0], before, outlook.usual])
+        return Prediction(expected, outlook.scale * scale, ahead.T)
+
+    def _said_before(self, rows: Rows, ahead: Floats) -> Floats:
+        """Remember the furthest forecasts (B,); what they said of the next value."""
+        steps = self._steps[rows]
+        self._waiting[rows, (steps - 1) % _FURTHEST] = ahead
+        due = self._waiting[rows, steps % _FURTHEST]
+        return np.where(steps >= _FURTHEST, due, np.nan)

@@ -16,37 +16,54 @@ from anomalyd.detection.reading import Floats
 
 Rng = np.random.Generator
 
+DAY_S = 86400.0
 _SHORTEST_PERIOD, _LONGEST_PERIOD = 6.0, 1500.0
+_DAILY = 0.3  # share of series that follow the time of day
+_READINGS_A_DAY = (24, 48, 96, 144, 288, 288, 1440)
+_INTERVALS_S = (0.1, 1.0, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0)
 
 
 class Corpus(NamedTuple):
-    """Series of one length, and the period that each was made with."""
+    """Series of one length, and what each was made with; arrays (series,) unless said otherwise."""
 
     values: Floats
     """(series, length)"""
     period: Floats
-    """(series,) readings in a cycle; 0 where the process has none"""
+    """readings in a cycle; 0 where the process has none"""
+    start_s: Floats
+    """time of the first reading"""
+    interval_s: Floats
+    """time between readings"""
 
 
 def corpus(seed: int, series: int, length: int) -> Corpus:
     """Draw `series` signals of `length` readings; the same seed gives the same numbers."""
     values = np.empty((series, length))
-    period = np.zeros(series)
+    period, start_s, interval_s = np.zeros((3, series))
     # One generator a series: a longer corpus begins with the shorter one.
     for index, sequence in enumerate(np.random.SeedSequence(seed).spawn(series)):
-        values[index], period[index] = _signal(np.random.default_rng(sequence), length)
-    return Corpus(values, period)
+        rng = np.random.default_rng(sequence)
+        start_s[index] = rng.uniform(0.0, 7.0 * DAY_S)
+        if rng.random() < _DAILY:
+            period[index] = rng.choice(_READINGS_A_DAY)
+            interval_s[index] = DAY_S / period[index]
+            process = _daily(rng, start_s[index] + interval_s[index] * np.arange(length))
+        else:
+            interval_s[index] = rng.choice(_INTERVALS_S)
+            process, period[index] = _PROCESSES[rng.integers(len(_PROCESSES))](rng, length)
+        values[index] = _measured(rng, process)
+    return Corpus(values, period, start_s, interval_s)
 
 
-def _signal(rng: Rng, length: int) -> tuple[Floats, float]:
-    process, period = _PROCESSES[rng.integers(len(_PROCESSES))](rng, length)
+def _measured(rng: Rng, process: Floats) -> Floats:
+    length = process.size
     spread = float(process.std()) or 1.0
     loudness = float(np.exp(rng.uniform(np.log(0.005), np.log(1.0))))
     process = process + spread * loudness * _noise(rng, length)
     if rng.random() < 0.15:
         process = process + spread * _regimes(rng, length)
     seen = _instrument(rng, process)
-    return float(10.0 ** rng.uniform(-2, 4)) * (seen + rng.normal(0.0, 5.0)), period
+    return np.asarray(float(10.0 ** rng.uniform(-2, 4)) * (seen + rng.normal(0.0, 5.0)))
 
 
 # --- processes: (signal of order 1, period or 0) ---------------------------------------------
@@ -75,6 +92,32 @@ def _seasonal(rng: Rng, length: int) -> tuple[Floats, float]:
         weak = rng.random(7) < 2 / 7
         signal *= np.where(weak[np.floor(phase).astype(int) % 7], rng.uniform(0.1, 0.7), 1.0)
     return signal, period
+
+
+def _daily(rng: Rng, times: Floats) -> Floats:
+    """What people and weather do to a plant: a day of bumps or of smooth waves, no two quite alike,
+    quieter at weekends."""
+    day, hour = np.divmod(times / DAY_S, 1.0)
+    weekend = (day.astype(int) + 3) % 7 >= 5  # 1970-01-01 was a Thursday
+    days = int(day[-1]) + 1
+    signal = np.zeros(times.size)
+    if rng.random() < 0.5:
+        for harmonic in range(1, rng.integers(2, 5)):
+            signal += rng.normal() / harmonic * np.sin(2 * np.pi * (harmonic * hour + rng.random()))
+    else:
+        for _ in range(rng.integers(1, 4)):
+            off = np.abs(hour - rng.random())
+            off = np.minimum(off, 1.0 - off) / rng.uniform(0.01, 0.15)
+            bump = np.exp(-0.5 * off**2) if rng.random() < 0.5 else (off < 1.5).astype(float)
+            signal += rng.uniform(0.3, 1.5) * rng.choice([-1.0, 1.0]) * bump
+    amplitude = 1.0 + rng.choice([0.0, 0.05, 0.2]) * rng.standard_normal(days)
+    signal *= amplitude[day.astype(int)]
+    if rng.random() < 0.4:
+        signal = np.where(weekend, rng.uniform(0.0, 0.8) * signal + rng.normal(0.0, 0.3), signal)
+    if rng.random() < 0.5:
+        drift = _lag(rng.standard_normal(times.size), rng.uniform(50.0, 600.0))
+        signal += float(signal.std()) * rng.uniform(0.1, 1.0) * drift
+    return signal
 
 
 def _saw(rng: Rng, length: int) -> tuple[Floats, float]:

@@ -14,15 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from anomalyd.detection.experts import ExpertBank
+from anomalyd.detection.experts import HORIZONS, SIGNED_FEATURES, Beats, ExpertBank
+from anomalyd.detection.reading import Floats
 from anomalyd.model.next_step import Forecast, NextStep, NextStepConfig, student_t_nll
 
-Floats = NDArray[np.float64]
-
-_SIGNED_FEATURES = 4  # the first features change sign with the signal
 _TARGET_LIMIT = 1e3  # in units of scale: further out, the gradient says nothing new
 _UNSCORED = 32  # readings of a series before the bank knows its scale
 
@@ -46,46 +43,66 @@ class Lessons(NamedTuple):
     features: Tensor
     """(N, T, features)"""
     experts: Tensor
-    """(N, T, experts)"""
+    """(N, T, horizons, experts)"""
     target: Tensor
-    """(N, T): (next - last) / scale"""
+    """(N, T, horizons): (value ahead - last) / scale; NaN beyond the end of the series"""
     scale: Floats
     """(N, T), channel units"""
 
 
+class Series(NamedTuple):
+    """Recorded or drawn signals; arrays (N,) unless said otherwise."""
+
+    values: Floats
+    """(N, T + 1), channel units"""
+    start_s: Floats
+    """time of the first reading, seconds since 1970"""
+    interval_s: Floats
+    """time between readings"""
+    period: Floats
+    """readings in a cycle; 0 where there is none, or nobody knows"""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Losses on held-out series. MAE is in units of persistence's MAE, series by series.
+    """Losses on held-out series, for each horizon. MAE is in units of persistence's MAE, series by
+    series.
 
     `mae_best_expert` lets every series choose its best expert afterwards: no forecaster could.
     """
 
     series: int
     readings: int
-    nll: float
-    nll_persistence: float
-    mae: float
-    mae_best_expert: float
-    mae_seasonal_naive: float
+    nll: tuple[float, ...]
+    nll_persistence: tuple[float, ...]
+    mae: tuple[float, ...]
+    mae_best_expert: tuple[float, ...]
+    mae_seasonal_naive: tuple[float, ...]
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
-def prepare(values: Floats) -> Lessons:
-    """Let the expert bank run over `values` (N, T + 1), as it would in service."""
+def prepare(series: Series) -> Lessons:
+    """Let the expert bank run over the series, as it would in service."""
+    values = series.values
     count, length = values.shape[0], values.shape[1] - 1
     bank = ExpertBank(count)
     rows, no_gap = np.arange(count), np.zeros(count, dtype=np.bool_)
     features, experts = [], []
-    scale, target = np.empty((count, length)), np.empty((count, length), dtype=np.float32)
+    scale = np.empty((count, length))
+    target = np.full((count, length, len(HORIZONS)), np.nan, dtype=np.float32)
     for at in range(length):
-        outlook = bank.observe(rows, values[:, at], no_gap)
+        times = series.start_s + at * series.interval_s
+        beats = Beats(times, series.interval_s, no_gap)
+        outlook = bank.observe(rows, values[:, at], beats)
         features.append(torch.from_numpy(outlook.features))
         experts.append(torch.from_numpy(outlook.forecasts.astype(np.float32)))
         scale[:, at] = outlook.scale
-        ahead = (values[:, at + 1] - outlook.last) / outlook.scale
-        target[:, at] = np.clip(ahead, -_TARGET_LIMIT, _TARGET_LIMIT)
+        for index, horizon in enumerate(HORIZONS):
+            if at + horizon <= length:
+                ahead = (values[:, at + horizon] - outlook.last) / outlook.scale
+                target[:, at, index] = np.clip(ahead, -_TARGET_LIMIT, _TARGET_LIMIT)
     seen = torch.stack(features, 1), torch.stack(experts, 1)
     return Lessons(*seen, torch.from_numpy(target), scale)
 
@@ -138,8 +155,10 @@ def _fit(
             part = slice(begin, begin + plan.chunk)
             forecast, carried = network(picked.features[:, part], picked.experts[:, part], carried)
             carried = (carried[0].detach(), carried[1].detach())
-            loss = student_t_nll(forecast, picked.target[:, part])
-            loss = loss[:, _UNSCORED if begin == 0 else 0 :].mean()
+            target = picked.target[:, part]
+            known = ~torch.isnan(target)
+            known[:, : _UNSCORED if begin == 0 else 0] = False
+            loss = student_t_nll(forecast, torch.nan_to_num(target))[known].mean()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -155,38 +174,43 @@ def _pick(lessons: Lessons, rng: np.random.Generator, count: int) -> Lessons:
     chosen = torch.from_numpy(rng.choice(total, size=min(count, total), replace=False))
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], size=chosen.shape[0]).astype(np.float32))
     features = lessons.features[chosen].clone()
-    features[:, :, :_SIGNED_FEATURES] *= sign[:, None, None]
-    experts = lessons.experts[chosen] * sign[:, None, None]
-    return Lessons(features, experts, lessons.target[chosen] * sign[:, None], lessons.scale)
+    features[:, :, :SIGNED_FEATURES] *= sign[:, None, None]
+    experts = lessons.experts[chosen] * sign[:, None, None, None]
+    return Lessons(features, experts, lessons.target[chosen] * sign[:, None, None], lessons.scale)
 
 
-def evaluate(network: NextStep, values: Floats, period: Floats) -> Report:
-    """Held-out losses against persistence, the best single expert, and seasonal-naive.
+def evaluate(network: NextStep, series: Series) -> Report:
+    """Held-out losses against persistence, the best single expert, and seasonal-naive (which is
+    persistence where there is no period).
 
-    `values`: (N, T + 1); `period`: (N,) readings in a cycle, 0 where there is none (seasonal-naive
-    is then persistence). The figures begin where every rival has seen what it needs.
+    The figures begin where every rival has seen what it needs.
     """
-    lessons = prepare(values)
+    lessons = prepare(series)
+    length = lessons.target.shape[1]
+    late = slice(length // 2, length - HORIZONS[-1] + 1)
     with torch.inference_mode():
         forecast, _ = network(lessons.features, lessons.experts)
-        late = slice(lessons.target.shape[1] // 2, None)
         cut = Forecast(*(figure[:, late] for figure in forecast))
         target = lessons.target[:, late]
         missed = (target - cut.location).abs().mean(1).double().numpy()
         of_experts = (target[..., None] - lessons.experts[:, late]).abs().mean(1).double().numpy()
-        nll = float(student_t_nll(cut, target).mean())
-        nll_persistence = _best_nll_around_zero(target)
-    naive = _seasonal_naive(values, period, lessons.scale, late)
-    persistence = of_experts[:, 0] + 1e-9
+        nll = student_t_nll(cut, target).mean(dim=(0, 1))
+        rivals = [_best_nll_around_zero(target[..., each]) for each in range(len(HORIZONS))]
+    persistence = of_experts[:, :, 0] + 1e-9
+    naive = _seasonal_naive(series, lessons.scale, late)
     return Report(
-        series=values.shape[0],
-        readings=int(target.numel()),
-        nll=nll,
-        nll_persistence=nll_persistence,
-        mae=float((missed / persistence).mean()),
-        mae_best_expert=float((of_experts.min(axis=1) / persistence).mean()),
-        mae_seasonal_naive=float(np.minimum(naive / persistence, 100.0).mean()),
+        series=target.shape[0],
+        readings=int(target[..., 0].numel()),
+        nll=tuple(nll.tolist()),
+        nll_persistence=tuple(rivals),
+        mae=_mean(missed / persistence),
+        mae_best_expert=_mean(of_experts.min(axis=2) / persistence),
+        mae_seasonal_naive=_mean(np.minimum(naive / persistence, 100.0)),
     )
+
+
+def _mean(figures: Floats) -> tuple[float, ...]:
+    return tuple(figures.mean(axis=0).tolist())
 
 
 def _best_nll_around_zero(target: Tensor) -> float:
@@ -199,12 +223,15 @@ def _best_nll_around_zero(target: Tensor) -> float:
     )
 
 
-def _seasonal_naive(values: Floats, period: Floats, scale: Floats, late: slice) -> Floats:
-    """(N,) mean absolute error, in units of scale, of "as one cycle ago"."""
-    lag = np.maximum(np.rint(period).astype(int), 1)
-    lag = np.where(lag > values.shape[1] // 2, 1, lag)
-    now = np.arange(values.shape[1] - 1)[late] + 1
-    before = now[None, :] - lag[:, None]
-    ahead = np.take_along_axis(values, before, axis=1)
-    missed: Floats = np.abs(values[:, now] - ahead) / scale[:, late]
-    return np.asarray(missed.mean(axis=1))
+def _seasonal_naive(series: Series, scale: Floats, late: slice) -> Floats:
+    """(N, horizons) mean absolute error, in units of scale, of "as one cycle ago"."""
+    values = series.values
+    lag = np.maximum(np.rint(series.period).astype(int), 1)
+    lag = np.where(lag > values.shape[1] // 2, 1, lag)[:, None]
+    now = np.arange(values.shape[1] - 1)[late]
+    missed = np.empty((values.shape[0], len(HORIZONS)))
+    for index, horizon in enumerate(HORIZONS):
+        cycles = -(-horizon // lag)
+        before = np.take_along_axis(values, now[None, :] + horizon - cycles * lag, axis=1)
+        missed[:, index] = (np.abs(values[:, now + horizon] - before) / scale[:, late]).mean(axis=1)
+    return missed

@@ -16,6 +16,7 @@ import numpy as np
 from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
+from anomalyd.detection.experts import Beats
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
@@ -30,7 +31,8 @@ from anomalyd.detection.reading import (
 )
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
-from anomalyd.detection.score import Scorer
+from anomalyd.detection.score import WEEK_S, Scorer
+from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
 from anomalyd.model.predictor import Predictor
 from anomalyd.runtime.alerts import Alert
@@ -92,7 +94,7 @@ class Pipeline:
                 alerts.critical_score,
             ),
         )
-        self._expected = np.zeros(capacity)
+        self._expected = np.zeros((len(Expected), capacity))
         self._score = np.zeros(capacity)
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
@@ -121,7 +123,7 @@ class Pipeline:
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
-        self._expected[row] = self._score[row] = np.nan
+        self._expected[:, row] = self._score[row] = np.nan
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
@@ -183,8 +185,19 @@ class Pipeline:
         self._predict(rows[beat.step])
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        expected = self._expected[rows]
-        look = self._scorer.look(rows, times, values, expected, settling, self._relations)
+        expected = self._expected[:, rows]
+        risk = self.budget_per_week / WEEK_S * self._cadence.interval_s(rows)
+        look = self._scorer.look(
+            rows,
+            times,
+            values,
+            expected,
+            settling,
+            self._relations,
+            self._quantum(rows),
+            risk,
+            self._states.states(rows) >= State.PENDING,
+        )
         still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
         stuck = still > np.nan_to_num(look.score)
         score = np.where(stuck, still, look.score)
@@ -193,11 +206,9 @@ class Pipeline:
         changed = self._states.advance(rows, times, score, kind, np.isnan(score))
         learns = ~self._states.quarantined(rows, times)
         self._stillness.learn(rows, values, learns)
-        interval_s = self._cadence.interval_s(rows)
-        quantum = self._quantum(rows)
-        self._scorer.learn(rows, values, look, quantum, self.budget_per_week, interval_s, learns)
-        self._compare(readings, interval_s)
-        self._windows.append(rows, times, values, expected, ~beat.step)
+        self._scorer.learn(rows, values, look, risk, learns, changed.raised)
+        self._compare(readings, self._cadence.interval_s(rows))
+        self._windows.append(rows, times, values, expected[Expected.NEXT], ~beat.step)
         self.readings_scored += times.size
 
         state = self._states.states(rows)
@@ -224,8 +235,11 @@ class Pipeline:
         for index, predictor in enumerate(self._predictors):
             mine = rows if len(self._predictors) == 1 else rows[self._predictor[rows] == index]
             if mine.size:
-                held, after_gap = self._windows.last(mine), self._cadence.after_gap(mine)
-                self._expected[mine], _ = predictor.observe(mine, held, after_gap)
+                held, cadence = self._windows.last(mine), self._cadence
+                beats = Beats(
+                    cadence.last_s(mine), cadence.interval_s(mine), cadence.after_gap(mine)
+                )
+                self._expected[:, mine] = predictor.observe(mine, held, beats).expected
 
     def _quantum(self, rows: Rows) -> Floats:
         if len(self._predictors) == 1:

@@ -20,8 +20,8 @@ from anomalyd.detection.reading import Floats
 from anomalyd.errors import DataError
 from anomalyd.model import checkpoint, training
 from anomalyd.model.next_step import NextStep
-from anomalyd.model.synthetic import corpus
-from anomalyd.model.training import Report, TrainingPlan
+from anomalyd.model.synthetic import Corpus, corpus
+from anomalyd.model.training import Report, Series, TrainingPlan
 
 Progress = Callable[[int, float], None]
 
@@ -29,6 +29,7 @@ SYNTHETIC_SERIES, SYNTHETIC_LENGTH = 2500, 2048
 _VALIDATION_SERIES, _VALIDATION_SEED = 512, 1_000_003
 _SHORTEST, _LONGEST = 256, 2048
 _HELD_OUT = 0.2
+_SHORTEST_INTERVAL_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Trained:
 def on_synthetic(seed: int, plan: TrainingPlan, series: int, progress: Progress) -> Trained:
     """Train from nothing on the corpus of this seed; validate on one of another seed."""
     drawn = corpus(seed, series, SYNTHETIC_LENGTH + 1)
-    network = training.train(training.prepare(drawn.values), seed, plan, progress=progress)
+    network = training.train(training.prepare(_series(drawn)), seed, plan, progress=progress)
     report = validate_synthetic(network)
     data: dict[str, object] = {
         "synthetic": {"seed": seed, "series": series, "readings": SYNTHETIC_LENGTH}
@@ -54,7 +55,7 @@ def on_synthetic(seed: int, plan: TrainingPlan, series: int, progress: Progress)
 def validate_synthetic(network: NextStep) -> Report:
     """Losses on the validation corpus, which no training corpus shares a signal with."""
     held = corpus(_VALIDATION_SEED, _VALIDATION_SERIES, SYNTHETIC_LENGTH + 1)
-    return training.evaluate(network, held.values, held.period)
+    return training.evaluate(network, _series(held))
 
 
 def on_recordings(
@@ -63,8 +64,9 @@ def on_recordings(
     """Fine-tune `start` on recorded channels. Raises DataError."""
     learnt, held = _pieces(paths)
     network = training.train(training.prepare(learnt), seed, plan, start, progress=progress)
-    report = training.evaluate(network, held, np.zeros(held.shape[0]))
-    data: dict[str, object] = {"recordings": [path.name for path in paths], "pieces": len(learnt)}
+    report = training.evaluate(network, held)
+    pieces = learnt.values.shape[0]
+    data: dict[str, object] = {"recordings": [path.name for path in paths], "pieces": pieces}
     return Trained(network, report, _card(seed, plan, data, report))
 
 
@@ -91,24 +93,35 @@ def _card(
     }
 
 
-def _pieces(paths: Sequence[Path]) -> tuple[Floats, Floats]:
+def _series(drawn: Corpus) -> Series:
+    return Series(drawn.values, drawn.start_s, drawn.interval_s, drawn.period)
+
+
+def _pieces(paths: Sequence[Path]) -> tuple[Series, Series]:
     """Equally long pieces of all channels: (n, T + 1) to learn from and (m, T + 1) held out."""
-    channels: dict[str, list[float]] = defaultdict(list)
+    channels: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for path in paths:
         for row in Recording(path).rows():
             for channel, value in row.readings:
                 if np.isfinite(value):
-                    channels[channel].append(value)
-    long = [np.array(values) for values in channels.values() if len(values) > 2 * _SHORTEST]
+                    channels[channel].append((row.time, value))
+    long = [np.array(read) for read in channels.values() if len(read) > 2 * _SHORTEST]
     if not long:
         raise DataError(
             f"{', '.join(map(str, paths))}: no channel has more than {2 * _SHORTEST} readings"
         )
     length = int(np.clip(min(map(len, long)) * _HELD_OUT, _SHORTEST, _LONGEST))
     learnt, held = [], []
-    for values in long:
-        pieces = [values[at : at + length] for at in range(0, len(values) - length + 1, length)]
+    for read in long:
+        pieces = [read[at : at + length] for at in range(0, len(read) - length + 1, length)]
         kept_back = max(1, round(_HELD_OUT * len(pieces)))
         learnt += pieces[:-kept_back]
         held += pieces[-kept_back:]
-    return np.stack(learnt), np.stack(held)
+    return _recorded(np.stack(learnt)), _recorded(np.stack(held))
+
+
+def _recorded(pieces: Floats) -> Series:
+    """`pieces`: (n, T + 1, 2) times and values."""
+    times, values = pieces[..., 0], pieces[..., 1]
+    interval_s = np.maximum(np.median(np.diff(times, axis=1), axis=1), _SHORTEST_INTERVAL_S)
+    return Series(values, times[:, 0], interval_s, np.zeros(values.shape[0]))
