@@ -1,0 +1,60 @@
+"""`make bench-detection DATA=<folder>`: how well anomalyd detects, next to simple rules.
+
+`python -m tests.benchmarks.detection DATA` prints every table; `--set NAME` one of them, more than
+once for some. DATA holds `nab/`, `skab/` and `msl/`, each laid out as its publisher does, whole or
+in part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks.detection import msl, nab, skab
+from tests.benchmarks.detection.judged import Detector, anomalyd
+from tests.benchmarks.detection.series import NoData
+from tests.benchmarks.detection.table import Table
+
+
+def main() -> int:
+    options = _arguments()
+    torch.set_num_threads(1)
+    detectors: Mapping[str, Detector] = {"anomalyd": anomalyd}
+    sets: Mapping[str, Callable[[], Sequence[Table]]] = {
+        "nab": lambda: nab.run(nab.load(options.data), detectors),
+        "skab": lambda: skab.run(skab.load(options.data), detectors),
+        "msl": lambda: msl.run(msl.load(options.data), detectors),
+    }
+    tables: list[Table] = []
+    for name in options.set or sets:
+        begun = time.monotonic()
+        try:
+            made = sets[name]()
+        except NoData as error:
+            print(error, file=sys.stderr)
+            return 1
+        for table in made:
+            print(table.text(), flush=True)
+        print(f"{name}: {time.monotonic() - begun:.0f} s\n", file=sys.stderr, flush=True)
+        tables += made
+    if options.json:
+        options.json.write_text(json.dumps([table.as_dict() for table in tables], indent=1))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.detection")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--set", action="append", choices=("nab", "skab", "msl"))
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
