@@ -16,20 +16,30 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks.detection import msl, nab, skab
+from tests.benchmarks.detection import baselines, msl, nab, normal, skab
 from tests.benchmarks.detection.judged import Detector, anomalyd
+from tests.benchmarks.detection.rules import river_is_there
 from tests.benchmarks.detection.series import NoData
 from tests.benchmarks.detection.table import Table
+
+SETS = ("nab", "skab", "msl", "budget")
 
 
 def main() -> int:
     options = _arguments()
     torch.set_num_threads(1)
-    detectors: Mapping[str, Detector] = {"anomalyd": anomalyd}
+    detectors: dict[str, Detector] = {"anomalyd": anomalyd}
+    rigs = dict(detectors)
+    if not options.only:
+        detectors |= baselines.ranked()
+        rigs |= baselines.commissioned(skab.FREE_ROWS)
+        if not river_is_there():
+            print("no River, so no HalfSpaceTrees: pip install river", file=sys.stderr)
     sets: Mapping[str, Callable[[], Sequence[Table]]] = {
         "nab": lambda: nab.run(nab.load(options.data), detectors),
-        "skab": lambda: skab.run(skab.load(options.data), detectors),
+        "skab": lambda: skab.run(skab.load(options.data), rigs),
         "msl": lambda: msl.run(msl.load(options.data), detectors),
+        "budget": lambda: normal.run(normal.load(options.data, options.seed), detectors),
     }
     tables: list[Table] = []
     for name in options.set or sets:
@@ -51,7 +61,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.detection")
     parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("--set", action="append", choices=("nab", "skab", "msl"))
+    parser.add_argument("--set", action="append", choices=SETS)
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
+    parser.add_argument("--only", action="store_true", help="anomalyd alone, no baselines")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args()
 
