@@ -58,8 +58,9 @@ class Ranked:
         risk = PER_READING if promise is Promise.READINGS else weekly_risk(series, channels)
         score = self._rarity[key] / -np.log10(risk)
         firing = score >= 1.0
-        raised = firing & (score > _highest_before(score, _NEW_PEAK))
-        return Judged(score, firing, raised, np.full_like(score, np.nan))
+        peak = score > _highest_before(score, _NEW_PEAK)
+        onset = np.where(peak, score, 0.0)
+        return Judged(score, firing, firing & peak, onset, np.full_like(score, np.nan))
 
 
 class Commissioned:
@@ -86,7 +87,8 @@ class Commissioned:
         score = np.repeat(score, len(series.channels), axis=1)
         firing = score >= 1.0
         raised = firing & ~np.nan_to_num(before(firing.astype(float))).astype(np.bool_)
-        return Judged(score, firing, raised, np.full_like(score, np.nan))
+        onset = np.where(raised, score, 0.0)
+        return Judged(score, firing, raised, onset, np.full_like(score, np.nan))
 
 
 def ranked() -> dict[str, Detector]:

@@ -49,14 +49,12 @@ class Judged:
     """(N, K) an alert stands"""
     raised: Flags
     """(N, K) an alert was raised with this reading"""
+    onset: Floats
+    """(N, K) the score where an alert was raised, 0 elsewhere; a rule that can tell what it would
+    raise at lower thresholds has those scores here, too"""
     expected: Floats
     """(N, K) NaN where nothing was expected"""
     alerts: Sequence[Raised] = field(default_factory=list)
-
-    @property
-    def onset(self) -> Floats:
-        """(N, K) the score where an alert was raised, 0 elsewhere."""
-        return np.where(self.raised, self.score, 0.0)
 
 
 def judge(series: Sequence[Series], settings: Settings) -> list[Judged]:
@@ -125,9 +123,9 @@ def _judged(
     firing = state.reshape(shape) == State.FIRING
     # The state falls back for at least one reading before an alert can be raised anew.
     raised = firing & ~np.vstack([np.zeros((1, shape[1]), dtype=np.bool_), firing[:-1]])
-    return Judged(
-        np.nan_to_num(score).reshape(shape), firing, raised, expected.reshape(shape), alerts
-    )
+    score = np.nan_to_num(score).reshape(shape)
+    onset = np.where(raised, score, 0.0)
+    return Judged(score, firing, raised, onset, expected.reshape(shape), alerts)
 
 
 def _raised(series: Sequence[Series], alerts: Sequence[Alert]) -> list[list[Raised]]:

@@ -9,15 +9,15 @@ promise of one false alarm in 10 000 readings.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from anomalyd.detection.reading import Flags
+from anomalyd.detection.reading import Floats
 from tests.benchmarks.detection.events import best_at, tally, total
-from tests.benchmarks.detection.judged import Detector, Judged, Promise
+from tests.benchmarks.detection.judged import Detector, Promise
 from tests.benchmarks.detection.published import MSL
 from tests.benchmarks.detection.series import NoData, Series, univariate
 from tests.benchmarks.detection.table import Cell, Table
@@ -58,7 +58,7 @@ def load(folder: Path) -> Mission:
     return Mission(series, test_at)
 
 
-def times(rows: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def times(rows: int) -> Floats:
     """(rows,) a reading a minute."""
     return _START_S + INTERVAL_S * np.arange(rows, dtype=np.float64)
 
@@ -71,25 +71,21 @@ def run(mission: Mission, detectors: Mapping[str, Detector]) -> list[Table]:
     table = Table(f"MSL events: {len(series)} channels, {rows} test rows, {events} events")
     for name, detector in detectors.items():
         judged = detector(series, Promise.READINGS)
-        table.add(_row(f"{name}, score >= 1", mission, judged, lambda each: each.score >= 1.0))
-        table.add(_row(f"{name}, alert raised", mission, judged, lambda each: each.raised))
+        table.add(_row(f"{name}, score >= 1", mission, [each.score for each in judged]))
+        table.add(_row(f"{name}, alert raised", mission, [each.onset for each in judged]))
     for row in MSL:
         table.add(row)
     table.notes.append("recall <= 1: best threshold with at most 1 false alarm in 10 000 rows")
     return [table]
 
 
-def _row(
-    name: str, mission: Mission, judged: Sequence[Judged], alarm: Callable[[Judged], Flags]
-) -> dict[str, Cell]:
+def _row(name: str, mission: Mission, judged: Sequence[Floats]) -> dict[str, Cell]:
     cuts = [slice(at, None) for at in mission.test_at]
     labels = [each.label[cut] for each, cut in zip(mission.series, cuts, strict=True)]
-    alarms = [alarm(each)[cut, 0] for each, cut in zip(judged, cuts, strict=True)]
-    scores = [
-        np.where(alarm(each) | (each.score < 1.0), each.score, 0.0)[cut, 0]
-        for each, cut in zip(judged, cuts, strict=True)
-    ]
-    fixed = total(tally(label, on, GAP) for label, on in zip(labels, alarms, strict=True))
+    scores = [score[cut, 0] for score, cut in zip(judged, cuts, strict=True)]
+    fixed = total(
+        tally(label, score >= 1.0, GAP) for label, score in zip(labels, scores, strict=True)
+    )
     return {
         "detector": name,
         "recall": fixed.recall,
