@@ -16,7 +16,17 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks.detection import baselines, cost, forecast, msl, nab, normal, plant, skab
+from tests.benchmarks.detection import (
+    ablation,
+    baselines,
+    cost,
+    forecast,
+    msl,
+    nab,
+    normal,
+    plant,
+    skab,
+)
 from tests.benchmarks.detection.judged import Detector, anomalyd
 from tests.benchmarks.detection.rules import river_is_there
 from tests.benchmarks.detection.series import NoData
@@ -47,6 +57,8 @@ def main() -> int:
         "cost": lambda: cost.run(options.seed),
     }
     tables: list[Table] = []
+    if options.ablation is not None:
+        return _ablate(options)
     for name in options.set or sets:
         begun = time.monotonic()
         try:
@@ -63,12 +75,35 @@ def main() -> int:
     return 0
 
 
+def _ablate(options: argparse.Namespace) -> int:
+    whole = Table("Ablation: one part at a time taken out")
+    chosen = options.set or ("nab", "skab", "msl")
+    try:
+        for table in ablation.run(options.data, options.seed, chosen, options.ablation):
+            print(table.text(), flush=True)
+            whole.rows += table.rows
+    except NoData as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(whole.text())
+    if options.json:
+        options.json.write_text(json.dumps([whole.as_dict()], indent=1))
+    return 0
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.detection")
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
     parser.add_argument("--weeks", type=int, default=8, help="of the plant")
+    parser.add_argument(
+        "--ablation",
+        nargs="?",
+        const="",
+        metavar="PART",
+        help="what each part is worth; or those with this text in their name",
+    )
     parser.add_argument("--only", action="store_true", help="anomalyd alone, no baselines")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args()
