@@ -49,14 +49,17 @@ def main() -> int:
     fast = {name: each for name, each in detectors.items() if name != "HalfSpaceTrees"}
     sets: Mapping[str, Callable[[], Sequence[Table]]] = {
         "nab": lambda: nab.run(nab.load(options.data), detectors),
-        "skab": lambda: skab.run(skab.load(options.data), rigs),
+        "skab": lambda: skab.run(skab.load(options.data), rigs, options.asset_model),
         "msl": lambda: msl.run(msl.load(options.data), detectors),
-        "budget": lambda: normal.run(normal.load(options.data, options.seed), detectors),
+        "budget": lambda: normal.run(
+            normal.load(options.data, options.seed, options.asset_model), detectors
+        ),
         "forecast": lambda: forecast.run(nab.load(options.data)),
         "plant": lambda: plant.run(plant.make(options.seed, 200, options.weeks), fast),
         "cost": lambda: cost.run(options.seed),
     }
     tables: list[Table] = []
+    failed = 0
     if options.ablation is not None:
         return _ablate(options)
     for name in options.set or sets:
@@ -65,14 +68,15 @@ def main() -> int:
             made = sets[name]()
         except NoData as error:
             print(error, file=sys.stderr)
-            return 1
+            failed = 1
+            continue
         for table in made:
             print(table.text(), flush=True)
         print(f"{name}: {time.monotonic() - begun:.0f} s\n", file=sys.stderr, flush=True)
         tables += made
     if options.json:
         options.json.write_text(json.dumps([table.as_dict() for table in tables], indent=1))
-    return 0
+    return failed
 
 
 def _ablate(options: argparse.Namespace) -> int:
@@ -96,6 +100,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
+    parser.add_argument(
+        "--asset-model",
+        type=lambda text: Path(text).resolve(),
+        metavar="FILE",
+        help="model of SKAB's assets: anomalyd train, on what commissioning.py writes",
+    )
     parser.add_argument("--weeks", type=int, default=8, help="of the plant")
     parser.add_argument(
         "--ablation",

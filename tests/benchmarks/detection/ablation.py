@@ -88,7 +88,7 @@ def _skab(folder: Path, seed: int) -> Callable[[], Mapping[str, Cell]]:
     labels = [each.label[skab.FREE_ROWS :] for each in rig.experiments]
 
     def measure() -> Mapping[str, Cell]:
-        judged = anomalyd(rig.experiments, Promise.WEEK, skab.streams(rig))
+        judged = anomalyd(rig.experiments, Promise.WEEK, skab.streams())
         alarms = [np.asarray(each.firing[skab.FREE_ROWS :].any(axis=1)) for each in judged]
         found = outliers(labels, alarms)
         return {"SKAB F1": found.f1, "FAR %": found.far}

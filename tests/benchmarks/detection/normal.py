@@ -13,6 +13,7 @@ is what 95 % of Poisson counts with that mean would show (Byar's approximation, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,13 @@ _SYNTHETIC_SEED, _SYNTHETIC_SERIES, _SYNTHETIC_LENGTH = 910_001, 100, 4000
 _NORMAL_QUANTILE = 1.96
 
 
-def load(folder: Path, seed: int) -> dict[str, tuple[list[Series], tuple[Stream, ...]]]:
-    """Name -> series and the streams they need; a set that isn't in `folder` is left out."""
+def load(
+    folder: Path, seed: int, model: Path | None = None
+) -> dict[str, tuple[list[Series], tuple[Stream, ...]]]:
+    """Name -> series and the streams they need; a set that isn't in `folder` is left out.
+    `model`: of SKAB's assets."""
     sets: dict[str, tuple[list[Series], tuple[Stream, ...]]] = {}
-    for name, found in (("SKAB", _skab), ("NAB", _nab), ("MSL", _msl)):
+    for name, found in (("SKAB", partial(_skab, model=model)), ("NAB", _nab), ("MSL", _msl)):
         try:
             sets |= found(folder)
         except NoData as error:
@@ -85,7 +89,7 @@ def poisson_interval(count: int) -> tuple[float, float]:
     return low, bound(count + 1.0, _NORMAL_QUANTILE)
 
 
-def _skab(folder: Path) -> dict[str, tuple[list[Series], tuple[Stream, ...]]]:
+def _skab(folder: Path, model: Path | None) -> dict[str, tuple[list[Series], tuple[Stream, ...]]]:
     rig = skab.load(folder)
     if rig.free is None:
         raise NoData("no anomaly-free file")
@@ -94,7 +98,7 @@ def _skab(folder: Path) -> dict[str, tuple[list[Series], tuple[Stream, ...]]]:
         univariate(channel, free.times, values)
         for channel, values in zip(free.channels, free.values.T, strict=True)
     ]
-    return {"SKAB free, channels": (alone, ()), "SKAB free, asset": ([free], skab.streams(rig))}
+    return {"SKAB free, channels": (alone, ()), "SKAB free, asset": ([free], skab.streams(model))}
 
 
 def _nab(folder: Path) -> dict[str, tuple[list[Series], tuple[Stream, ...]]]:

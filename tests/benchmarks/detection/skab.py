@@ -57,13 +57,13 @@ def load(folder: Path) -> Rig:
     return Rig([each for each in series if each not in free], free[0] if free else None)
 
 
-def streams(rig: Rig) -> tuple[Stream, ...]:
-    """Each file is an asset. A model that is trained for this class of asset, on the run without
-    faults and the free rows, is named here."""
-    return (Stream(topic="skab/{rig}/{sensor}", group_by=("rig",)),)
+def streams(model: Path | None = None) -> tuple[Stream, ...]:
+    """Each file is an asset. `model`: one that `anomalyd train` made for this class of asset, of
+    what `commissioning.py` writes."""
+    return (Stream(topic="skab/{rig}/{sensor}", group_by=("rig",), model=model),)
 
 
-def run(rig: Rig, detectors: Mapping[str, Detector]) -> list[Table]:
+def run(rig: Rig, detectors: Mapping[str, Detector], model: Path | None = None) -> list[Table]:
     """The leaderboard, and who was named."""
     series = rig.experiments
     board = Table(f"SKAB: {len(series)} files, rows from {FREE_ROWS} on")
@@ -71,7 +71,7 @@ def run(rig: Rig, detectors: Mapping[str, Detector]) -> list[Table]:
     changed = [_changed(each) for each in series]
     for name, detector in detectors.items():
         for promise, told in _PROMISES.items():
-            judged = detector(series, promise, streams(rig))
+            judged = detector(series, promise, streams(model))
             alarms = [_any(each.firing) for each in judged]
             if not any(each.alerts for each in judged):  # a rule without names and without promise
                 board.add(_row(name, series, alarms))
