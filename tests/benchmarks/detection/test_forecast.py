@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.detection.forecast import HORIZONS, experts
+from tests.benchmarks.detection.forecast import HORIZONS, ahead, experts
+from tests.benchmarks.detection.judged import Promise, anomalyd
 from tests.benchmarks.detection.series import Series, univariate
 
 
@@ -33,3 +34,16 @@ def test_each_expert_is_right_about_its_own_kind_of_signal(horizon: int) -> None
     rising = experts(hours(ramp), horizon)["AR on differences"]
     steps = sum(0.95**step for step in range(1, horizon + 1))
     assert pytest.approx(ramp[-1] - horizon + steps) == rising[-1]
+
+
+def test_forecasts_stand_at_the_reading_that_they_are_of() -> None:
+    rng = np.random.default_rng(1)
+    values = np.asarray(np.sin(np.arange(300) / 9.0) + 0.1 * rng.standard_normal(300), dtype=float)
+    series = hours(values)
+    series.times[200] = series.times[150]  # comes late, and is left out
+    (expected,) = (each.expected[:, 0] for each in anomalyd([series], Promise.WEEK))
+    found = ahead([series])[1][0]
+    assert [0, 200] == np.flatnonzero(np.isnan(found)).tolist()
+    usual = ~np.isnan(expected) & (np.arange(300) != 200)
+    # Where an alert was raised a verdict may name another reference.
+    assert np.mean(found[usual] == expected[usual]) > 0.95
