@@ -1,7 +1,8 @@
 # `make` lists the targets. Everything runs from .venv, which is made anew when the pins change.
 #
 # PYTHON=python3.12   another interpreter for .venv
-# ARGS="..."          more arguments for demo, test and bench
+# ARGS="..."          more arguments for demo, test, bench and bench-detection
+# DATA=FOLDER         labelled data sets for bench-detection: nab/, skab/, msl/ (CONTRIBUTING.md)
 
 PYTHON ?= python3
 ARGS ?=
@@ -11,10 +12,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench
+.PHONY: help venv demo test check bench bench-detection
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 venv: $(INSTALLED) ## build .venv with anomalyd, what it needs and the tools to work on it
 
@@ -35,6 +36,10 @@ check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 
 bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-detection: $(INSTALLED) ## how well it detects, next to simple rules, on DATA=FOLDER
+	@test -n "$(DATA)" || { echo "say where the data sets are: make $@ DATA=FOLDER" >&2; exit 1; }
+	$(BIN)/python -m tests.benchmarks.detection $(DATA) $(ARGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
