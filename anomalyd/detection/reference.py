@@ -79,25 +79,24 @@ class Reference:
         """Forget the channels in `rows`: they are commissioned anew."""
         self._state[rows] = 0.0
 
-    def look(self, rows: Rows, values: Floats, risk: Floats) -> Held:
+    def look(self, rows: Rows, values: Floats, floor: Floats, risk: Floats) -> Held:
         """Hold one reading of each channel in `rows` (unique) against its reference; changes
         nothing.
 
-        `risk`: (B,) false alarms that one reading may raise here.
+        `floor`: (B,) no smaller change of level is one. `risk`: (B,) false alarms that one reading may raise here.
         """
         state = self._state[rows].T
         count, batches = state[COUNT] + 1.0, np.maximum(state[BATCHES], 2.0)
-        off = values - state[LEVEL]
+        began = np.where(count == 1.0, values, state[LEVEL])
+        off = values - began
         reach = np.where(count > _SETTLED_READINGS, _SPREADS * state[SPREAD], np.inf)
-        tamed = state[LEVEL] + np.clip(off, -reach, reach)
-        level = state[LEVEL] + np.maximum(1.0 / LEVEL_READINGS, 1.0 / count) * (
-            tamed - state[LEVEL]
-        )
+        tamed = began + np.clip(off, -reach, reach)
+        level = began + np.maximum(1.0 / LEVEL_READINGS, 1.0 / count) * (tamed - began)
         missed = np.minimum(np.abs(off), 1.25 * reach)
         spread = state[SPREAD] + np.maximum(1.0 / _SPREAD_READINGS, 1.0 / count) * (
             1.25 * missed - state[SPREAD]
         )
-        interval = _interval(state, batches, risk) + _TINY * (1.0 + np.abs(state[MEAN]))
+        interval = np.maximum(_interval(state, batches, risk), floor + _TINY)
         far = np.abs(level - state[MEAN]) / interval
         far[state[BATCHES] < COMMISSIONING_BATCHES] = 0.0
         ease = _ease(state, risk)
