@@ -89,6 +89,14 @@ def shipped() -> Path:
     return Path(str(files("anomalyd.model") / "pretrained" / SHIPPED))
 
 
+def shipped_network() -> NextStep:
+    """The pretrained predictor."""
+    network = load(shipped()).network
+    if not isinstance(network, NextStep):
+        raise ModelError(f"{shipped()}: not a next-step predictor")
+    return network
+
+
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
