@@ -65,6 +65,10 @@ class Held(NamedTuple):
     """distance of the level in units of the interval alone"""
     ease: Floats
     """>= 1: how much further out the limit is than the interval, by stays that ended"""
+    z: Floats
+    """how far out the level is, as a distance on the bell curve"""
+    z_limit: Floats
+    """... and the limit"""
     tamed: Floats
     """the reading, pulled towards the level: one outlier is no level"""
 
@@ -83,7 +87,8 @@ class Reference:
         """Hold one reading of each channel in `rows` (unique) against its reference; changes
         nothing.
 
-        `floor`: (B,) no smaller change of level is one. `risk`: (B,) false alarms that one reading may raise here.
+        `floor`: (B,) no smaller change of level is one. `risk`: (B,) false alarms that one reading
+        may raise here.
         """
         state = self._state[rows].T
         count, batches = state[COUNT] + 1.0, np.maximum(state[BATCHES], 2.0)
@@ -96,12 +101,15 @@ class Reference:
         spread = state[SPREAD] + np.maximum(1.0 / _SPREAD_READINGS, 1.0 / count) * (
             1.25 * missed - state[SPREAD]
         )
-        interval = np.maximum(_interval(state, batches, risk), floor + _TINY)
+        freedom, sigma = _predicted(state, batches)
+        z_limit = _normal_quantile(np.clip(0.5 * risk * BATCH_READINGS / _LOOKS, 1e-15, 0.2))
+        interval = np.maximum(_student(z_limit, freedom) * sigma, floor + _TINY)
         far = np.abs(level - state[MEAN]) / interval
         far[state[BATCHES] < COMMISSIONING_BATCHES] = 0.0
         ease = _ease(state, risk)
-        mean = state[MEAN].copy()
-        return Held(far / ease, mean, interval * ease, level, spread, far, ease, tamed)
+        mean, score = state[MEAN].copy(), far / ease
+        z = _bell(score * _student(z_limit, freedom), freedom)
+        return Held(score, mean, interval * ease, level, spread, far, ease, z, z_limit, tamed)
 
     def learn(self, rows: Rows, held: Held, learns: Flags, accepted: Flags) -> None:
         """Take what `look` saw. `learns`: (B,) the reading is normal as far as anyone knows;
@@ -129,16 +137,25 @@ def _ease(state: Floats, risk: Floats) -> Floats:
     return np.asarray(np.maximum(_STANDS_OUT + excess * rarity, 1.0))
 
 
-def _interval(state: Floats, batches: Floats, risk: Floats) -> Floats:
-    """Half the width of the prediction interval for one more batch mean."""
+def _predicted(state: Floats, batches: Floats) -> tuple[Floats, Floats]:
+    """Degrees of freedom, and the standard error of one more batch mean against the reference."""
     kept = np.minimum(batches, _MEMORY_BATCHES)
     ratio = 0.5 * state[STEP] / np.maximum(state[VARIANCE], 1e-300)
     ratio = np.clip(ratio + _SLACK / np.sqrt(kept + 1.0), 0.0, 1.0)
     freedom = np.maximum((kept - 1.0) * ratio, _FEWEST)
-    tail = np.clip(0.5 * risk * BATCH_READINGS / _LOOKS, 1e-15, 0.2)
-    z = _normal_quantile(tail) * (8.0 * freedom + 3.0) / (8.0 * freedom + 1.0)
-    t = np.sqrt(freedom * np.expm1(np.minimum(z * z / freedom, _STEEPEST)))
-    return np.asarray(t * np.sqrt(state[VARIANCE] * (kept + 1.0) / (kept - 1.0)))
+    return freedom, np.sqrt(state[VARIANCE] * (kept + 1.0) / (kept - 1.0))
+
+
+def _student(z: Floats, freedom: Floats) -> Floats:
+    """The distance on Student's curve that is as rare as `z` on the bell curve."""
+    z = z * (8.0 * freedom + 3.0) / (8.0 * freedom + 1.0)
+    return np.asarray(np.sqrt(freedom * np.expm1(np.minimum(z * z / freedom, _STEEPEST))))
+
+
+def _bell(t: Floats, freedom: Floats) -> Floats:
+    """The other way round."""
+    z = np.sqrt(freedom * np.log1p(t * t / freedom))
+    return np.asarray(z * (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0))
 
 
 def _normal_quantile(tail: Floats) -> Floats:

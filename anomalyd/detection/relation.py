@@ -176,9 +176,7 @@ class Relations:
         complete = (active.sum(axis=1) > 1) & np.all(spoke | ~active, axis=1)
         return self._compare(self._together(assets[complete]))
 
-    def replace(
-        self, compared: Compared, rows: Rows, missed: Floats, evidence: Floats
-    ) -> Compared:
+    def replace(self, compared: Compared, rows: Rows, missed: Floats, evidence: Floats) -> Compared:
         """Put the residuals of a better expectation in the place of the regression's: `missed`,
         smoothed and in channel units, and `evidence` of the compared channels in `rows` (R,)."""
         assets, slots = self._at(rows)

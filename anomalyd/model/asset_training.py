@@ -66,11 +66,11 @@ class AssetReport:
 
 
 def standardise(values: Floats) -> Floats:
-    """(T, channels) in standard deviations from the mean of each channel; 0 where it never moves."""
+    """(T, channels) in standard deviations from each channel's mean; 0 where it never moves."""
     spread = values.std(axis=0)
     moves = spread > 1e-9 * (1.0 + np.abs(values.mean(axis=0)))
     off = values - values.mean(axis=0)
-    return np.divide(off, spread, where=moves, out=np.zeros_like(values))
+    return np.asarray(np.divide(off, spread, where=moves, out=np.zeros_like(values)))
 
 
 def train(

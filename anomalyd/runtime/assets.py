@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyd.detection.channels import Channel
+from anomalyd.detection.combine import cauchy
 from anomalyd.detection.reading import Flags, Floats, Rows
-from anomalyd.detection.reference import Reference
+from anomalyd.detection.reference import Held, Reference
 from anomalyd.detection.relation import Compared, Relations
 from anomalyd.model.asset_predictor import AssetPredictor
 
@@ -112,8 +113,8 @@ class Assets:
             return compared
         at = compared.rows >= 0
         self._value[compared.rows[at]] = compared.values[at]
-        learns = ~(quarantined & at).any(axis=1)
-        ends = (accepted & at).any(axis=1)
+        learns: Flags = np.logical_not((quarantined & at).any(axis=1))
+        ends: Flags = np.asarray((accepted & at).any(axis=1))
         allowed = np.where(at, risk, np.inf).min(axis=1)
         for index, predictor in enumerate(self._predictors):
             mine = self._served[compared.assets] & (self._class[compared.assets] == index)
@@ -138,20 +139,28 @@ class Assets:
         expected, scale = expected[known], scale[known]
         off = values[known, : predictor.members] - expected
         flat = members.ravel()
-        every = [np.repeat(each[known], predictor.members) for each in (learns, ends, risk)]
-        floor = np.full(flat.size, _FLOOR)
-        held = self._reference.look(flat, (off / scale).ravel(), floor, every[2])
-        self._reference.learn(flat, held, every[0], every[1])
+        held = self._hold(flat, (off / scale).ravel(), learns[known], ends[known], risk[known])
         self._missed[members] += (off - self._missed[members]) / _SMOOTHING
         self._scale[members] = scale
         self._expected[members] = expected + held.mean.reshape(scale.shape) * scale
         self._limit[members] = held.limit.reshape(scale.shape) * scale
-        self._accuse(members, held.score.reshape(scale.shape))
+        self._accuse(members, held)
         return flat
 
-    def _accuse(self, members: NDArray[np.intp], score: Floats) -> None:
+    def _hold(self, rows: Rows, missed: Floats, learns: Flags, ends: Flags, risk: Floats) -> Held:
+        """Hold the residuals of A assets against their reference; the last three are (A,)."""
+        members = rows.size // risk.size
+        floor = np.full(rows.size, _FLOOR)
+        held = self._reference.look(rows, missed, floor, np.repeat(risk, members))
+        self._reference.learn(rows, held, np.repeat(learns, members), np.repeat(ends, members))
+        return held
+
+    def _accuse(self, members: NDArray[np.intp], held: Held) -> None:
         """One channel that goes astray spoils the expectation of all others: only the furthest out
-        may alert."""
+        may alert, with what they say together."""
+        score, z, z_limit = (
+            each.reshape(members.shape) for each in (held.score, held.z, held.z_limit)
+        )
         leader = np.arange(len(members)), score.argmax(axis=1)
         self._score[members] = 0.0
-        self._score[members[leader]] = score[leader]
+        self._score[members[leader]] = score[leader] * cauchy(z, z_limit)

@@ -45,7 +45,7 @@ def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
             classes[path] = AssetPredictor(found.network, name, capacity)
         else:
             loaded[path] = NextStepPredictor(found.network, name, capacity)
-        if path in paths or path == shipped and (classes or not paths):
+        if path in paths or (path == shipped and (classes or not paths)):
             models.append({"model": name, "sha256": found.sha256, "file": path.name})
     for path, stream in zip(paths, streams, strict=True):
         if path in classes:

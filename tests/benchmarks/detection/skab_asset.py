@@ -109,9 +109,7 @@ def settings(model: Path | None) -> Settings:
 def fit(free: Experiment, experiments: Sequence[Experiment], seed: int, folder: Path) -> Path:
     """Train the network of this seed."""
     paths = [write(free, len(free.stamps), folder / "free.csv")]
-    paths += [
-        write(each, LEARNT, folder / f"head-{at}.csv") for at, each in enumerate(experiments)
-    ]
+    paths += [write(each, LEARNT, folder / f"head-{at}.csv") for at, each in enumerate(experiments)]
     trained = train_asset.on_recordings(
         paths, settings(None).streams, seed, AssetPlan(), lambda step, loss: None
     )
