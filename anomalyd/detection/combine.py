@@ -23,14 +23,13 @@ def cauchy(z: Floats, z_limit: Floats) -> Floats:
     """(A,) what the furthest channel's score is to be multiplied by, >= 1.
 
     `z`: (A, M) how far out each channel is, as a distance on the bell curve; `z_limit`: (A, M) that
-    of the risk that it may take. The tail of the bell curve is taken as exp(-z^2 / 2).
+    of the risk that it may take. The tail of the bell curve is taken as exp(-z^2 / 2) / z.
     """
-    rarity = 0.5 * (z * z - z_limit * z_limit)
+    z = np.maximum(z, _SMALLEST)
+    rarity = 0.5 * (z * z - z_limit * z_limit) + np.log(z / z_limit)
     most = rarity.max(axis=1)
-    together = most + np.log(np.exp(rarity - most[:, None]).sum(axis=1))
-    leader = np.arange(len(z)), rarity.argmax(axis=1)
-    furthest, limit = np.maximum(z[leader], _SMALLEST), z_limit[leader]
-    lifted = np.sqrt(np.maximum(2.0 * together + limit * limit, 0.0))
-    # Below the limit many channels that say nothing add up to little; they are no evidence.
-    lifted = np.where(together >= 0.0, lifted, furthest)
-    return np.asarray(np.maximum(lifted / furthest, 1.0))
+    added = np.log(np.exp(rarity - most[:, None]).sum(axis=1))
+    furthest = z[np.arange(len(z)), rarity.argmax(axis=1)]
+    lifted = np.sqrt(furthest * furthest + 2.0 * added)
+    # Below the limit, many channels that say nothing would add up; they are no evidence.
+    return np.asarray(np.where(most + added >= 0.0, lifted / furthest, 1.0))

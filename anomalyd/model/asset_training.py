@@ -196,7 +196,7 @@ def _report(network: AssetNetwork, sets: Sequence[Tensor], linear: float) -> Ass
         guess = values[: len(values) - ahead, :members] if ahead else torch.zeros_like(target)
         naive.append(float((target - guess)[_learnt_rows(values) :].abs().mean()))
     rows = sum(len(values) - _learnt_rows(values) for values in sets)
-    mae = float(network.scale.mean())
+    mae = float(_held_out(network, sets).mean())
     return AssetReport(len(sets), rows, mae, linear, sum(naive) / len(naive))
 
 
