@@ -29,6 +29,7 @@ BATCH_READINGS = 20.0
 """a running mean over k readings is as noisy as a plain one over 2 k - 1"""
 COMMISSIONING_BATCHES = 20.0
 """quiet batches before the reference is held against anything"""
+COMMISSIONING_READINGS = BATCH_READINGS * COMMISSIONING_BATCHES
 
 _MEMORY_BATCHES = 1000.0
 _STANDS_OUT = 0.6

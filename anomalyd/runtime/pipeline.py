@@ -28,7 +28,7 @@ from anomalyd.detection.reading import (
     State,
     Verdicts,
 )
-from anomalyd.detection.reference import Held, Reference
+from anomalyd.detection.reference import COMMISSIONING_READINGS, Held, Reference
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
 from anomalyd.detection.score import SCORE_LIMIT, WEEK_S, Look, Scorer
@@ -206,6 +206,7 @@ class Pipeline:
     ) -> list[Alert]:
         rows, times, values = readings.rows, readings.times, readings.values
         self._predict(rows[beat.step])
+        self._recommission(rows, times, beat)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
         expected = self._expected[rows]
@@ -246,6 +247,13 @@ class Pipeline:
     def _risk(self, interval_s: Floats) -> Floats:
         """(B,) false alarms that one reading may raise against a reference."""
         return _REFERENCE_SHARE * self.budget_per_week / WEEK_S * np.maximum(interval_s, _TINY_S)
+
+    def _recommission(self, rows: Rows, times: Floats, beat: Beat) -> None:
+        """Nobody knows what a plant was turned to in a silence longer than its commissioning."""
+        silent_s = times - self._cadence.last_s(rows)
+        long = silent_s > COMMISSIONING_READINGS * self._cadence.interval_s(rows)
+        quiet = self._states.states(rows) < State.PENDING
+        self._reference.reset(rows[beat.gap & long & quiet])
 
     def _hold(self, rows: Rows, values: Floats, quantum: Floats, interval_s: Floats) -> Held:
         # A mean resolves less than a reading does; a channel that never changed has no resolution.

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anomalyd.detection.reference import BATCH_READINGS, COMMISSIONING_BATCHES, Reference
+from anomalyd.detection.reference import COMMISSIONING_READINGS, Reference
 
 Array = NDArray[np.float64]
 
-COMMISSIONED = int(BATCH_READINGS * COMMISSIONING_BATCHES)
+COMMISSIONED = int(COMMISSIONING_READINGS)
 RISK = 1e-6
 
 
