@@ -75,6 +75,7 @@ class Service:
             settings.alerts,
             settings.streams,
             served.predictors,
+            served.assets,
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)

@@ -82,8 +82,15 @@ class Stream(Section):
     group_by: tuple[str, ...] = Field(
         (), description="labels that make an asset: its channels are scored against each other too"
     )
+    inputs: tuple[str, ...] = Field(
+        (),
+        description="with group_by: members of an asset (by the remaining labels) that are "
+        "commands, set-points or machine state: the others are judged by them, they never are",
+    )
     model: Path | None = Field(
-        None, description="predictor for these channels; absent = the shipped one"
+        None,
+        description="predictor for these channels, or asset model with group_by; absent = the "
+        "shipped predictor",
     )
     channel: str | None = Field(
         None, min_length=1, description="channel's name; absent = topic from its first wildcard on"

@@ -31,6 +31,7 @@ STREAM: dict[str, Any] = {
     "time": "ts",
     "interval_s": 1.0,
     "group_by": ["line", "machine"],
+    "inputs": ["setpoint"],
     "model": "pump.safetensors",
     "channel": "{machine}.{sensor}",
     "unit": "bar",

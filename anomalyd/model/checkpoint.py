@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,12 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from anomalyd.errors import ModelError
+from anomalyd.model.asset import AssetConfig, AssetNetwork
 from anomalyd.model.next_step import NextStep, NextStepConfig
 
-Network = NextStep
+Network = NextStep | AssetNetwork
 """every kind of network that a model file can hold"""
 
-FORMATS: Mapping[str, tuple[type[Network], type[NextStepConfig]]] = {
+FORMATS: Mapping[str, tuple[Callable[[Any], Network], Callable[..., Any]]] = {
+    "anomalyd-asset-1": (AssetNetwork, AssetConfig),
     "anomalyd-next-step-2": (NextStep, NextStepConfig),
 }
 SHIPPED = "next_step.safetensors"
@@ -85,6 +87,14 @@ def load(path: Path) -> Checkpoint:
 def shipped() -> Path:
     """Where the pretrained predictor is installed."""
     return Path(str(files("anomalyd.model") / "pretrained" / SHIPPED))
+
+
+def shipped_network() -> NextStep:
+    """The pretrained predictor."""
+    network = load(shipped()).network
+    if not isinstance(network, NextStep):
+        raise ModelError(f"{shipped()}: not a next-step predictor")
+    return network
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:

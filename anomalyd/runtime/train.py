@@ -7,7 +7,7 @@ model did on it, and how it was made.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from anomalyd.adapters.recording import Recording
 from anomalyd.detection.reading import Floats
 from anomalyd.errors import DataError
 from anomalyd.model import checkpoint, training
+from anomalyd.model.asset_training import AssetPlan, AssetReport
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.synthetic import Corpus, corpus
 from anomalyd.model.training import Report, Series, TrainingPlan
@@ -49,7 +50,7 @@ def on_synthetic(seed: int, plan: TrainingPlan, series: int, progress: Progress)
     data: dict[str, object] = {
         "synthetic": {"seed": seed, "series": series, "readings": SYNTHETIC_LENGTH}
     }
-    return Trained(network, report, _card(seed, plan, data, report))
+    return Trained(network, report, made_by(seed, plan, data, report))
 
 
 def validate_synthetic(network: NextStep) -> Report:
@@ -67,22 +68,26 @@ def on_recordings(
     report = training.evaluate(network, held)
     pieces = learnt.values.shape[0]
     data: dict[str, object] = {"recordings": [path.name for path in paths], "pieces": pieces}
-    return Trained(network, report, _card(seed, plan, data, report))
+    return Trained(network, report, made_by(seed, plan, data, report))
 
 
-def write(trained: Trained, out: Path) -> None:
+def write(network: checkpoint.Network, card: Mapping[str, object], out: Path) -> None:
     """Write the model file whole or not at all. Raises DataError."""
     part = out.with_name(out.name + ".part")
     try:
-        part.write_bytes(checkpoint.dump(trained.network, trained.card))
+        part.write_bytes(checkpoint.dump(network, card))
         part.replace(out)
     except OSError as error:
         raise DataError(f"{out}: {error.strerror}") from error
 
 
-def _card(
-    seed: int, plan: TrainingPlan, data: dict[str, object], report: Report
+def made_by(
+    seed: int,
+    plan: TrainingPlan | AssetPlan,
+    data: dict[str, object],
+    report: Report | AssetReport,
 ) -> dict[str, object]:
+    """The card of a model: how it was made, and how it did."""
     return {
         "data": data,
         "seed": seed,

@@ -16,7 +16,7 @@ _CARD = checkpoint.shipped().with_name("CARD.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def validated() -> Report:
-    return validate_synthetic(checkpoint.load(checkpoint.shipped()).network)
+    return validate_synthetic(checkpoint.shipped_network())
 
 
 def _stated(name: str) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
+from anomalyd.model.asset import AssetConfig, AssetNetwork
 from anomalyd.runtime import registry
 from anomalyd.settings import Stream
 
@@ -83,3 +84,51 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pump.safetensors").write_bytes(damaged)
     with pytest.raises(ModelError, match=r"pump\.safetensors"):
         registry.load([stream("pump.safetensors")], tmp_path, CAPACITY)
+
+
+def asset_model(path: Path, inputs: tuple[str, ...] = ()) -> None:
+    """Write an asset model that nobody trained."""
+    network = AssetNetwork(AssetConfig(("flow", "pressure"), inputs, hidden=4))
+    path.write_bytes(checkpoint.dump(network, {}))
+
+
+def grouped(model: str, **more: tuple[str, ...]) -> Stream:
+    about: dict[str, tuple[str, ...]] = {"group_by": ("machine",)} | more
+    return Stream.model_validate(
+        {"topic": "plant/{machine}/{sensor}", "model": Path(model), **about}
+    )
+
+
+def test_an_asset_model_serves_the_assets_of_its_stream(tmp_path: Path) -> None:
+    """Its channels' own past is the shipped predictor's; two streams share the network."""
+    asset_model(tmp_path / "pumps.safetensors", ("valve",))
+    streams = [grouped("pumps.safetensors", inputs=("valve",)), stream()]
+    served = registry.load([*streams, streams[0]], tmp_path, CAPACITY)
+    assert 1 == len({id(each) for each in served.predictors})
+    pumps, none, same = served.assets
+    assert pumps is not None
+    assert pumps is same
+    assert none is None
+    assert ("flow", "pressure", "valve") == pumps.seats
+    assert ["pumps.safetensors", checkpoint.shipped().name] == [
+        each["file"] for each in served.models
+    ]
+
+
+def test_an_asset_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Members, inputs and their order are part of the file."""
+    asset_model(tmp_path / "pumps.safetensors", ("valve",))
+    loaded = checkpoint.load(tmp_path / "pumps.safetensors").network
+    assert AssetConfig(("flow", "pressure"), ("valve",), hidden=4) == loaded.config
+
+
+@pytest.mark.parametrize(
+    ("more", "what"), [({"group_by": ()}, "no group_by"), ({"inputs": ("valve",)}, "inputs")]
+)
+def test_an_asset_model_that_does_not_fit_its_stream_is_refused(
+    tmp_path: Path, more: dict[str, tuple[str, ...]], what: str
+) -> None:
+    """Without assets, or with other known inputs than it learnt with."""
+    asset_model(tmp_path / "pumps.safetensors")
+    with pytest.raises(ModelError, match=rf"pumps\.safetensors: .*{what}"):
+        registry.load([grouped("pumps.safetensors", **more)], tmp_path, CAPACITY)
