@@ -64,7 +64,8 @@ class Service:
         self._models = served.models
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
-            f"{own}/{each}" for each in ("status", "event", "alert/", "score/")
+            f"{own}/{each}"
+            for each in ("status", "event", "alert/", "forecast/", "range/", "score/")
         )
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
@@ -75,6 +76,7 @@ class Service:
             settings.alerts,
             settings.streams,
             served.predictors,
+            served.forecasters,
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)

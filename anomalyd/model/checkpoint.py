@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,15 +19,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from anomalyd.errors import ModelError
+from anomalyd.model.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from anomalyd.model.next_step import NextStep, NextStepConfig
 
-Network = NextStep
+Network = NextStep | EncoderDecoder
 """every kind of network that a model file can hold"""
 
-FORMATS: Mapping[str, tuple[type[Network], type[NextStepConfig]]] = {
+FORMATS: Mapping[str, tuple[Callable[..., Network], Callable[..., Any]]] = {
     "anomalyd-next-step-1": (NextStep, NextStepConfig),
+    "anomalyd-forecast-1": (EncoderDecoder, EncoderDecoderConfig),
 }
 SHIPPED = "next_step.safetensors"
+SHIPPED_FORECAST = "forecast.safetensors"
 _MANIFEST = "anomalyd"
 
 
@@ -82,9 +85,9 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(network.eval(), card, manifest["sha256"])
 
 
-def shipped() -> Path:
-    """Where the pretrained predictor is installed."""
-    return Path(str(files("anomalyd.model") / "pretrained" / SHIPPED))
+def shipped(name: str = SHIPPED) -> Path:
+    """Where a pretrained network is installed."""
+    return Path(str(files("anomalyd.model") / "pretrained" / name))
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -116,16 +116,19 @@ def _lagged(drive: Floats, memory: Floats) -> Floats:
 
 
 def _heating(rng: Rng, count: int, length: int) -> Floats:
-    """On the way to an equilibrium, which changes with the load; onset before or in the window."""
-    drive = 1.0 + 0.4 * _switching(rng, count, length, 10.0, 3000.0)
+    """Two thermal masses under a load that changes little or much; from the onset on, before the
+    window or in it, they are loaded or cooled otherwise, at once or by and by."""
+    swing = _scale(rng, count, 0.02, 1.0)
+    drive = 1.0 + swing * (_switching(rng, count, length, 0.5, 3000.0) - 1.0)
     onset = rng.uniform(-0.7, 0.6, (count, 1)) * length
-    drive = np.where(np.arange(length) < onset, rng.uniform(-0.5, 0.5, (count, 1)), drive)
-    memory = _scale(rng, count, 3.0, 500.0) * _FINE
-    warmed = drive - (drive[:, :1] - rng.uniform(-1.0, 1.0, (count, 1))) * np.exp(
-        -np.arange(length) / memory
-    )
-    simple = onset <= 0.0
-    return np.where(simple, _lagged(warmed, memory), _lagged(drive, memory))
+    fade = np.clip((np.arange(length) - onset) / (length * _scale(rng, count, 1e-3, 1.0)), 0.0, 1.0)
+    drive = drive * (1.0 + rng.uniform(-1.0, 3.0, (count, 1)) * fade)
+    slow = _scale(rng, count, 3.0, 500.0) * _FINE
+    warmed = _lagged(drive, slow)
+    cold = rng.uniform(-1.0, 1.0, (count, 1)) * (rng.random((count, 1)) < 0.5)
+    warmed = warmed + cold * np.exp(-np.arange(length) / slow)
+    fast = _scale(rng, count, 0.1, 10.0) * _FINE
+    return _lagged(warmed + rng.uniform(0.0, 0.3, (count, 1)) * drive, fast)
 
 
 def _wear(rng: Rng, count: int, length: int) -> Floats:
@@ -142,10 +145,10 @@ def _wear(rng: Rng, count: int, length: int) -> Floats:
 
 def _filling(rng: Rng, count: int, length: int) -> Floats:
     """A level that is the sum of its flow: steady, changing, paused; some are drained when full."""
-    flow = 1.0 + _scale(rng, count, 0.01, 1.0) * (
-        _switching(rng, count, length, 5.0, 500.0) - 0.5
+    flow = 1.0 + _scale(rng, count, 0.003, 1.0) * (
+        _switching(rng, count, length, 3.0, 500.0) - 0.5
     )
-    paused = _switching(rng, count, length, 5.0, 300.0) < rng.choice([0.0, 0.0, 0.2], (count, 1))
+    paused = _switching(rng, count, length, 5.0, 300.0) < rng.choice([0.0, 0.0, 0.0, 0.2], (count, 1))
     flow = np.where(paused, 0.0, flow) / length
     full = np.where(rng.random((count, 1)) < 0.4, rng.uniform(0.1, 0.6, (count, 1)), np.inf)
     drains = rng.uniform(1.0, 20.0, count) / length
@@ -169,8 +172,8 @@ def _rest(rng: Rng, count: int, length: int) -> Floats:
 
 def _loads(rng: Rng, count: int, length: int) -> Floats:
     """Load that comes and goes, at once or with a lag."""
-    memory = _scale(rng, count, 0.3, 20.0) * _FINE
-    return _lagged(_switching(rng, count, length, 2.0, 200.0), memory) - 0.5
+    memory = _scale(rng, count, 0.05, 20.0) * _FINE
+    return _lagged(_switching(rng, count, length, 0.3, 200.0), memory) - 0.5
 
 
 def _cycles(rng: Rng, count: int, length: int) -> Floats:

@@ -32,9 +32,11 @@ from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
 from anomalyd.detection.score import WEEK_S, Scorer
 from anomalyd.detection.window import Windows
+from anomalyd.model.forecaster import Forecaster
 from anomalyd.model.predictor import Predictor
 from anomalyd.runtime import alerts as documents
 from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transition
+from anomalyd.runtime.limits import LimitWatch
 from anomalyd.settings import Alerts, Channels, Stream
 
 RECENT_READINGS = 60
@@ -77,8 +79,10 @@ class Pipeline:
         alerts: Alerts,
         streams: Sequence[Stream],
         predictors: Sequence[Predictor],
+        forecasters: Sequence[Forecaster | None] = (),
     ) -> None:
-        """`predictors`: one for each stream, then the one for channels of no stream."""
+        """`predictors`: one for each stream, then the one for channels of no stream.
+        `forecasters`: one for each stream, None for those without limits."""
         capacity = channels.max
         self.table = ChannelTable(capacity)
         self.rejected: Counter[str] = Counter()
@@ -113,6 +117,16 @@ class Pipeline:
         self._open: dict[int, _OpenAlert] = {}
         self._raised: deque[float] = deque(maxlen=100_000)
         self._first_s, self._newest_s = np.inf, -np.inf
+        self._limits = LimitWatch(
+            instance,
+            alerts,
+            streams,
+            forecasters,
+            self.table,
+            self._windows,
+            self._cadence,
+            self.transitions,
+        )
 
     # --- channels ---------------------------------------------------------------------------
 
@@ -130,6 +144,7 @@ class Pipeline:
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
         self._expected[row] = self._score[row] = np.nan
+        self._limits.reset(row)
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
@@ -138,7 +153,7 @@ class Pipeline:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
-        rows, cleared = np.array([row]), []
+        rows, cleared = np.array([row]), self._limits.retire(row, now_s)
         if row in self._open:
             last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
             cleared.append(self._document(row, "cleared", now_s, Verdicts.blank(last), 0))
@@ -220,7 +235,9 @@ class Pipeline:
             (verdicts.kind, kind),
         ):
             column[at] = figures
-        return self._documents(rows, at, times, changed, verdicts)
+        alerts = self._documents(rows, at, times, changed, verdicts)
+        warming = state == State.WARMING
+        return alerts + self._limits.observe(readings, beat.step, beat.gap, warming)
 
     def _predict(self, rows: Rows) -> None:
         """Let the predictors take the last value of channels that begin a new step.
@@ -387,4 +404,5 @@ class Pipeline:
     def count_active(self) -> Mapping[str, int]:
         """Open alerts by severity."""
         severities = Counter(self._severity(row) for row in list(self._open))
+        severities += self._limits.count_active()
         return {"warning": severities["warning"], "critical": severities["critical"]}

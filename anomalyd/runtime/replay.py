@@ -53,6 +53,7 @@ class Replay:
             settings.alerts,
             settings.streams,
             served.predictors,
+            served.forecasters,
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._rows: dict[str, int] = {}
