@@ -230,11 +230,20 @@ def _add_train(commands: Any) -> None:
         "examples:\n"
         "  anomalyd train week1.csv week2.csv --out pump.safetensors\n"
         "  anomalyd train --synthetic --seed 1 --out next_step.safetensors   (the shipped one)\n"
-        "Use it with `model = \"pump.safetensors\"` in a stream. The same data, seed and version\n"
-        "give the same weights. The last fifth of the data is held out for the closing figures.",
+        "  anomalyd train --predictor forecast week*.csv --out limits.safetensors\n"
+        "Use it with `model = \"pump.safetensors\"` in a stream, a forecaster with\n"
+        "`forecast_model`. The same data, seed and version give the same weights. The last fifth\n"
+        "of the data is held out for the closing figures.",
     )  # fmt: skip
     parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="CSV or Parquet files")
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.safetensors")
+    parser.add_argument(
+        "--predictor",
+        choices=("next-step", "forecast"),
+        default="next-step",
+        help="next-step (default): for every channel; forecast: early warnings for channels with "
+        "limits (low, high)",
+    )
     parser.add_argument("--synthetic", action="store_true", help="learn from generated signals")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="default 1")
     parser.add_argument("--steps", type=int, metavar="N", help="batches to learn from")
@@ -247,7 +256,8 @@ def _train(options: argparse.Namespace) -> int:
     _one_thread()
     from anomalyd import terminal
 
-    return terminal.train(options.data, options.out, options.seed, options.steps, options.series)
+    train = terminal.train_forecaster if options.predictor == "forecast" else terminal.train
+    return train(options.data, options.out, options.seed, options.steps, options.series)
 
 
 # --- simulate ---------------------------------------------------------------------------------

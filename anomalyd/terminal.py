@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,9 +23,13 @@ from rich.progress import (
 
 from anomalyd.adapters.recording import Recording
 from anomalyd.model import checkpoint
+from anomalyd.model.encoder_decoder import EncoderDecoder
+from anomalyd.model.forecast_training import ForecastPlan
+from anomalyd.model.next_step import NextStep
 from anomalyd.model.training import TrainingPlan
 from anomalyd.runtime import replay as replaying
 from anomalyd.runtime import train as training
+from anomalyd.runtime import train_forecast as forecasting
 from anomalyd.runtime.replay import Block
 from anomalyd.runtime.report import Report
 from anomalyd.settings import Settings
@@ -70,17 +75,48 @@ def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int
 
         if data:
             start = checkpoint.load(checkpoint.shipped()).network
+            assert isinstance(start, NextStep)
             trained = training.on_recordings(data, start, seed, plan, step)
         else:
             drawn = series or training.SYNTHETIC_SERIES
             trained = training.on_synthetic(seed, plan, drawn, step)
-    training.write(trained, out)
+    training.write(trained.network, trained.card, out)
     report = trained.report
     console.print(
         f"held out: {report.readings} readings; mean absolute error {report.mae:.3f} of "
         f"persistence's (best single expert {report.mae_best_expert:.3f}, seasonal-naive "
         f"{report.mae_seasonal_naive:.3f}); log-loss {report.nll:.3f} "
         f"(persistence {report.nll_persistence:.3f})"
+    )
+    console.print(f"model in {out}")
+    return 0
+
+
+def train_forecaster(
+    data: list[Path], out: Path, seed: int, steps: int | None, series: int | None
+) -> int:
+    """The same for the forecaster of channels with limits."""
+    console = Console(stderr=True)
+    default = ForecastPlan() if not data else ForecastPlan(steps=1000, learning_rate=1e-3)
+    plan = replace(default, steps=steps or default.steps)
+    with _progress(console, "training", plan.steps) as (progress, task):
+
+        def step(done: int, loss: float) -> None:
+            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
+
+        if data:
+            start = checkpoint.load(checkpoint.shipped(checkpoint.SHIPPED_FORECAST)).network
+            assert isinstance(start, EncoderDecoder)
+            trained = forecasting.on_recordings(data, start, seed, plan, step)
+        else:
+            drawn = series or forecasting.SYNTHETIC_COURSES
+            trained = forecasting.on_synthetic(seed, plan, drawn, step)
+    training.write(trained.network, trained.card, out)
+    report = trained.report
+    console.print(
+        f"held out: {report.courses} windows; mean absolute error {report.mae:.3f} of "
+        f"persistence's (line {report.mae_line:.3f}); within the 80 % interval: "
+        f"{report.within_80_value:.1%} of values, {report.within_80_peak:.1%} of maxima"
     )
     console.print(f"model in {out}")
     return 0

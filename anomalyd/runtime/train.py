@@ -7,7 +7,7 @@ model did on it, and how it was made.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +68,25 @@ def on_recordings(
     return Trained(network, report, _card(seed, plan, data, report))
 
 
-def write(trained: Trained, out: Path) -> None:
+def write(network: checkpoint.Network, card: Mapping[str, object], out: Path) -> None:
     """Write the model file whole or not at all. Raises DataError."""
     part = out.with_name(out.name + ".part")
     try:
-        part.write_bytes(checkpoint.dump(trained.network, trained.card))
+        part.write_bytes(checkpoint.dump(network, card))
         part.replace(out)
     except OSError as error:
         raise DataError(f"{out}: {error.strerror}") from error
+
+
+def recorded_channels(paths: Sequence[Path]) -> Mapping[str, list[float]]:
+    """The finite values of each channel, in the order of the files. Raises DataError."""
+    channels: dict[str, list[float]] = defaultdict(list)
+    for path in paths:
+        for row in Recording(path).rows():
+            for channel, value in row.readings:
+                if np.isfinite(value):
+                    channels[channel].append(value)
+    return channels
 
 
 def _card(
@@ -93,12 +104,7 @@ def _card(
 
 def _pieces(paths: Sequence[Path]) -> tuple[Floats, Floats]:
     """Equally long pieces of all channels: (n, T + 1) to learn from and (m, T + 1) held out."""
-    channels: dict[str, list[float]] = defaultdict(list)
-    for path in paths:
-        for row in Recording(path).rows():
-            for channel, value in row.readings:
-                if np.isfinite(value):
-                    channels[channel].append(value)
+    channels = recorded_channels(paths)
     long = [np.array(values) for values in channels.values() if len(values) > 2 * _SHORTEST]
     if not long:
         raise DataError(
