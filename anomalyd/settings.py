@@ -327,8 +327,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{key} is not a setting{_nearest(str(problem['loc'][-1]))}"
         elif problem["type"] == "missing":
             yield f"{key} is missing"
-        elif not problem["loc"] or "password" in key:
-            # The value would be the whole tree, or a secret.
+        elif isinstance(problem["input"], dict) or "password" in key:
+            # The value would be the whole tree, a table of it, or a secret.
             yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
         else:
             yield f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

@@ -37,7 +37,7 @@ _INNER = (LEVELS.index(0.1), LEVELS.index(0.9))
 class ForecastPlan:
     """How long and how fast to learn."""
 
-    steps: int = 7_000
+    steps: int = 12_000
     courses_a_batch: int = 128
     learning_rate: float = 5e-3
 
@@ -47,8 +47,7 @@ class ForecastPlan:
 
 @dataclass(frozen=True, slots=True)
 class ForecastReport:
-    """How it did on held-out courses. Losses are pinball losses in the network's own units;
-    `best_extrapolation` lets every step choose among level, lines and parabola afterwards."""
+    """How it did on held-out courses. Losses are pinball losses in the network's own units."""
 
     courses: int
     pinball_value: float
