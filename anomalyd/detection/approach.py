@@ -20,7 +20,7 @@ from anomalyd.detection.blocks import LEVELS
 from anomalyd.detection.reading import Codes, Flags, Floats, Rows
 
 WEEK_S = 7 * 86400.0
-SURE, DOUBTED = 0.9, 0.5
+SURE, DOUBTED = 0.925, 0.5
 IN_A_ROW = 2
 LOW, HIGH = 0, 1
 SIGNS = np.array([-1.0, 1.0])
@@ -98,7 +98,8 @@ class Approach:
 
     def limits(self, rows: Rows, side: int) -> Floats:
         """(B,) the limits on that side."""
-        return self._limits[rows, side]
+        limits: Floats = self._limits[rows, side]
+        return limits
 
     def standing(self, rows: Rows) -> Codes:
         """(B,) where each channel stands."""
@@ -132,8 +133,9 @@ class Approach:
     def advance(self, rows: Rows, times: Floats, values: Floats, warming: Flags) -> Changes:
         """Take one reading of each channel in `rows` (unique); a `warming` one raises nothing."""
         beyond = self._judge(rows, values)
-        standing, firm = self._standing[rows], self._firm[rows].any(axis=2)
-        definite = self._definite(rows, times).any(axis=2)
+        standing = self._standing[rows]
+        firm: Flags = np.asarray(self._firm[rows].any(axis=2))
+        definite: Flags = np.asarray(self._definite(rows, times).any(axis=2))
         forecast, out = standing == Standing.FORECAST, standing == Standing.BEYOND
         side, row = self._side[rows], np.arange(rows.size)
         reached = forecast & beyond.any(axis=1)
@@ -180,7 +182,7 @@ class Approach:
     def _definite(self, rows: Rows, times: Floats) -> Flags:
         """(B, 2, LEVELS) firm ones that know until when, and that is still to come."""
         latest = self._crossing[3][rows]
-        return self._firm[rows] & np.isfinite(latest) & (latest > times[:, None, None])
+        return np.asarray(self._firm[rows] & np.isfinite(latest) & (latest > times[:, None, None]))
 
     def _forget(self, rows: Rows) -> None:
         """Forecasts of a limit that was reached are of the past."""

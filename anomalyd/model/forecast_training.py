@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomalyd.detection.reading import Floats, Rows
+from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.detection.trend import Trend, look
 from anomalyd.model.encoder_decoder import (
     LEVELS,
@@ -138,7 +138,7 @@ def _pick(courses: Courses, rng: np.random.Generator, count: int) -> _Batch:
     return _prepare(courses, rows, filled, rng.random(rows.size) < 0.5)
 
 
-def _prepare(courses: Courses, rows: Rows, filled: Rows, turned: Floats) -> _Batch:
+def _prepare(courses: Courses, rows: Rows, filled: Rows, turned: Flags) -> _Batch:
     sign = np.where(turned, -1.0, 1.0)[:, None]
     horizon = courses.value.shape[1]
     trend = look(sign * courses.window[rows], filled, horizon)

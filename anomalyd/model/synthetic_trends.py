@@ -71,7 +71,7 @@ def _measured(rng: Rng, means: Floats) -> Floats:
     seen = means + movement * _scale(rng, count, 3e-4, 0.5) * noise
     grain = movement * _scale(rng, count, 1e-3, 0.1)
     coarse = rng.random((count, 1)) < 0.25
-    return np.where(coarse, np.round(seen / grain) * grain, seen)
+    return np.asarray(np.where(coarse, np.round(seen / grain) * grain, seen))
 
 
 # --- the process: (count, length) in fine steps ----------------------------------------------
@@ -101,7 +101,7 @@ def _scale(rng: Rng, count: int, lowest: float, highest: float) -> Floats:
 def _switching(rng: Rng, count: int, length: int, lowest: float, highest: float) -> Floats:
     """(count, length) levels that hold for random times of about so many blocks."""
     dwell = _scale(rng, count, lowest, highest) * _FINE
-    turn = np.cumsum(rng.random((count, length)) < 1.0 / dwell, axis=1)
+    turn = np.cumsum(rng.random((count, length)) < 1.0 / dwell, axis=1, dtype=np.int64)
     return np.take_along_axis(rng.random((count, int(turn.max()) + 1)), turn, axis=1)
 
 
@@ -145,10 +145,9 @@ def _wear(rng: Rng, count: int, length: int) -> Floats:
 
 def _filling(rng: Rng, count: int, length: int) -> Floats:
     """A level that is the sum of its flow: steady, changing, paused; some are drained when full."""
-    flow = 1.0 + _scale(rng, count, 0.003, 1.0) * (
-        _switching(rng, count, length, 3.0, 500.0) - 0.5
-    )
-    paused = _switching(rng, count, length, 5.0, 300.0) < rng.choice([0.0, 0.0, 0.0, 0.2], (count, 1))
+    flow = 1.0 + _scale(rng, count, 0.003, 1.0) * (_switching(rng, count, length, 3.0, 500.0) - 0.5)
+    running = _switching(rng, count, length, 5.0, 300.0)
+    paused = running < rng.choice([0.0, 0.0, 0.0, 0.2], (count, 1))
     flow = np.where(paused, 0.0, flow) / length
     full = np.where(rng.random((count, 1)) < 0.4, rng.uniform(0.1, 0.6, (count, 1)), np.inf)
     drains = rng.uniform(1.0, 20.0, count) / length

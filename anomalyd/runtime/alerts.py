@@ -39,8 +39,8 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Crossing(msgspec.Struct, frozen=True):
-    """When a limit will be reached: nine times in ten after `earliest`, nine in ten before
-    `latest`."""
+    """When a limit will be reached: half of the times before `likely`, four times in five between
+    `earliest` and `latest`."""
 
     earliest: str
     likely: str
@@ -107,7 +107,8 @@ def span(earliest_s: float, likely_s: float, latest_s: float) -> str:
     unit, seconds = next(
         (unit, seconds) for unit, seconds, most in _SPANS if latest_s < most * seconds
     )
-    earliest, likely, latest = (f"{each / seconds:.2g}" for each in (earliest_s, likely_s, latest_s))
+    times_s = (earliest_s, likely_s, latest_s)
+    earliest, likely, latest = (f"{time_s / seconds:.2g}" for time_s in times_s)
     return f"{earliest}-{latest} {unit} (likely {likely})"
 
 

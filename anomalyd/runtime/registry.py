@@ -40,7 +40,9 @@ def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
     for path in dict.fromkeys([*paths, shipped]):
         found = checkpoint.load(path)
         if not isinstance(found.network, NextStep):
-            raise ModelError(f"{path}: is no next-step predictor; `forecast_model` takes forecasters")
+            raise ModelError(
+                f"{path}: is no next-step predictor; `forecast_model` takes forecasters"
+            )
         name = f"{path.stem}-{found.sha256[:12]}"
         loaded[path] = NextStepPredictor(found.network, name, capacity)
         if path in paths or not paths:

@@ -106,9 +106,7 @@ def _windows(paths: Sequence[Path], config: EncoderDecoderConfig) -> tuple[Cours
 def _cut(values: Floats, length: int) -> Iterable[Floats]:
     """Pieces of `length` block means, at every resolution that is long enough."""
     for means in _resolutions(values, length):
-        yield from (
-            means[at : at + length] for at in range(0, len(means) - length + 1, _STRIDE)
-        )
+        yield from (means[at : at + length] for at in range(0, len(means) - length + 1, _STRIDE))
 
 
 def _resolutions(values: Floats, length: int) -> Iterator[Floats]:

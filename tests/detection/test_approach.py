@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anomalyd.detection.approach import HIGH, LOW, WEEK_S, Approach, Changes, Crossing, Standing
+from anomalyd.detection.approach import (
+    HIGH,
+    LOW,
+    SURE,
+    WEEK_S,
+    Approach,
+    Changes,
+    Crossing,
+    Standing,
+)
 
 ROWS = np.array([1])
 NO, YES = np.array([False]), np.array([True])
@@ -22,7 +31,7 @@ def forecast(
     columns: Approach, chance: float, now: float = 0.0, level: int = 2, side: int = HIGH
 ) -> None:
     """In 100 seconds, give or take 50; unknown until when, where it is not sure."""
-    latest = now + 150.0 if chance >= 0.9 else np.inf
+    latest = now + 150.0 if chance >= SURE else np.inf
     figures = (chance, now + 50.0, now + 100.0, latest)
     columns.learn(ROWS, side, level, Crossing(*(np.array([each]) for each in figures)))
 

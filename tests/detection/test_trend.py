@@ -1,9 +1,10 @@
-"""The forecaster's view of a window: scale-free, blind to what isn't filled, right on plain lines."""
+"""The forecaster's view of a window: scale-free, blind to what isn't filled, right on lines."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from anomalyd.detection.reading import Floats
 from anomalyd.detection.trend import look
 
 WIDTH, HORIZON = 64, 32
@@ -13,8 +14,8 @@ LINE, PARABOLA = 3, 4
 
 def test_a_line_and_a_parabola_go_on_as_they_are() -> None:
     """Least squares on what has no noise is exact."""
-    at = np.arange(WIDTH + HORIZON) - (WIDTH - 1.0)
-    for index, course in ((LINE, 3.0 * at), (PARABOLA, 0.1 * at**2 + at)):
+    at: Floats = np.arange(1.0 - WIDTH, HORIZON + 1.0)
+    for index, course in ((LINE, 3.0 * at), (PARABOLA, 0.1 * at * at + at)):
         trend = look(course[None, :WIDTH], FULL, HORIZON)
         ahead = trend.unit[0] * np.sinh(trend.ahead[0, :, index].astype(float))
         np.testing.assert_allclose(course[WIDTH:], ahead, rtol=1e-4, atol=1e-3)

@@ -7,13 +7,16 @@ import pytest
 
 from anomalyd.detection.reading import Floats
 from anomalyd.model import checkpoint
+from anomalyd.model.next_step import NextStep
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.model.synthetic import corpus
 
 
 @pytest.fixture
 def predictor() -> NextStepPredictor:
-    return NextStepPredictor(checkpoint.load(checkpoint.shipped()).network, "shipped", 64)
+    network = checkpoint.load(checkpoint.shipped()).network
+    assert isinstance(network, NextStep)
+    return NextStepPredictor(network, "shipped", 64)
 
 
 def _locations(predictor: NextStepPredictor, rows: list[int], values: Floats) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from anomalyd.model import checkpoint
+from anomalyd.model.next_step import NextStep
 from anomalyd.model.training import Report
 from anomalyd.runtime.train import validate_synthetic
 
@@ -16,7 +17,9 @@ _CARD = checkpoint.shipped().with_name("CARD.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def validated() -> Report:
-    return validate_synthetic(checkpoint.load(checkpoint.shipped()).network)
+    network = checkpoint.load(checkpoint.shipped()).network
+    assert isinstance(network, NextStep)
+    return validate_synthetic(network)
 
 
 def _stated(name: str) -> float:

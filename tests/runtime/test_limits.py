@@ -50,7 +50,7 @@ class Run:
         """Readings of one channel, one every ten seconds."""
         for first in range(0, len(values), batch):
             part = values[first : first + batch]
-            times = START_S + INTERVAL_S * (begin + first + np.arange(len(part)))
+            times = START_S + INTERVAL_S * np.arange(begin + first, begin + first + len(part), 1.0)
             outcome = self.pipeline.step(Readings(np.full(len(part), row), times, part))
             self.told += [each for each in outcome.alerts if each.kind in ABOUT_LIMITS]
 
@@ -66,7 +66,7 @@ def heating(readings: int = 1200, seed: int = 1) -> Floats:
     """Steady at 40 °C, then on the way to 120: past 85 at the 913th reading."""
     noise = 0.2 * np.random.default_rng(seed).standard_normal(readings)
     since = np.maximum(np.arange(readings) - 500.0, 0.0)
-    return 40.0 + 80.0 * -np.expm1(-since / 500.0) + noise
+    return np.asarray(40.0 + 80.0 * -np.expm1(-since / 500.0) + noise)
 
 
 def calm(readings: int = 1200, seed: int = 1) -> Floats:
@@ -83,7 +83,9 @@ def test_what_heats_up_is_warned_of_until_it_is_there() -> None:
     run.live(heating())
     assert ["raised", "cleared"] == run.ends("forecast")
     assert ["raised"] == run.ends("range")
-    raised, cleared = (each for each in run.told if each.transition != "updated" and each.crosses_at)
+    raised, cleared = (
+        each for each in run.told if each.transition != "updated" and each.crosses_at
+    )
     assert cleared.reason.startswith("reached; it was: reaches 85 °C in")
     assert raised.id == cleared.id != run.told[-1].id
     assert at_s(raised.updated_at) < at_s(cleared.updated_at) - 600.0

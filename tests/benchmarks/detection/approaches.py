@@ -80,7 +80,7 @@ def _measured(process: Process, rng: Rng, level: Floats, swing: float) -> Floats
     noise = rng.standard_normal(level.size) if rng.random() < 0.7 else rng.standard_t(4, level.size)
     measured = level + swing * rng.uniform(*process.noise) * noise
     grain = swing * rng.choice([0.002, 0.02, 0.1])
-    return np.round(measured / grain) * grain
+    return np.asarray(np.round(measured / grain) * grain)
 
 
 # --- machines ---------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def warnings(process: Process, runs: Runs) -> list[EarlyWarning]:
         moments, rows = (each.ravel() for each in np.meshgrid(at, np.arange(count), indexing="ij"))
         going = moments < runs.crossing[rows]
         moments, rows = moments[going], rows[going]
-        times = _START_S + moments * process.interval_s
+        times = np.asarray(_START_S + moments * process.interval_s, dtype=np.float64)
         outcome = pipeline.step(Readings(rows, times, runs.measured[rows, moments]))
         told += [_warning(each) for each in outcome.alerts if _warns(each)]
     return told
@@ -104,8 +104,10 @@ def _warning(alert: Alert) -> EarlyWarning:
     assert alert.crosses_at is not None
     when = alert.crosses_at
     moments = (alert.updated_at, when.earliest, when.likely, when.latest)
-    seconds = (datetime.fromisoformat(each).timestamp() - _START_S for each in moments)
-    return EarlyWarning(int(alert.channel), *seconds, raised=alert.transition == "raised")
+    told, *interval = (datetime.fromisoformat(each).timestamp() - _START_S for each in moments)
+    earliest, likely, latest = interval
+    raised = alert.transition == "raised"
+    return EarlyWarning(int(alert.channel), told, earliest, likely, latest, raised)
 
 
 def approached(process: Process, runs: Runs) -> Approached:
@@ -164,7 +166,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     print(f"seed {options.seed}, {options.runs} runs of each; nominal coverage {_NOMINAL:.0%}\n")
-    print("process  warned  before onset  in interval  too early  width/lead  lead (median, 10-90 %)")
+    print(
+        "process  warned  before onset  in interval  too early  width/lead  lead (median, 10-90 %)"
+    )
     judged = {}
     for name, process in PROCESSES.items():
         found = approached(process, simulate(process, options.seed, options.runs, fails=True))
