@@ -20,7 +20,7 @@ from anomalyd.detection.blocks import LEVELS
 from anomalyd.detection.reading import Codes, Flags, Floats, Rows
 
 WEEK_S = 7 * 86400.0
-SURE, DOUBTED = 0.925, 0.5
+SURE, DOUBTED = 0.95, 0.5
 IN_A_ROW = 2
 LOW, HIGH = 0, 1
 SIGNS = np.array([-1.0, 1.0])

@@ -46,18 +46,18 @@ def read(columns: Approach, value: float, time_s: float = 0.0, warming: bool = F
 
 def warned(columns: Approach, now: float = 0.0) -> str:
     """What comes of two sure forecasts."""
-    forecast(columns, 0.95, now)
-    forecast(columns, 0.95, now)
+    forecast(columns, 0.97, now)
+    forecast(columns, 0.97, now)
     return read(columns, 0.0, now)
 
 
 def test_two_sure_forecasts_in_a_row_are_a_warning() -> None:
     """One is not, nor are two with doubt between them."""
     columns = approach()
-    for chance in (0.95, 0.8, 0.95):
+    for chance in (0.97, 0.8, 0.97):
         forecast(columns, chance)
         assert "" == read(columns, 0.0)
-    forecast(columns, 0.95)
+    forecast(columns, 0.97)
     assert "warned" == read(columns, 0.0)
     assert [Standing.FORECAST] == columns.standing(ROWS).tolist()
 
@@ -78,7 +78,7 @@ def test_the_finest_level_that_contains_the_crossing_tells_it() -> None:
     columns = approach()
     warned(columns)
     for _ in range(2):
-        forecast(columns, 0.95, now=20.0, level=1)
+        forecast(columns, 0.97, now=20.0, level=1)
     assert [120.0] == columns.crossing(ROWS, np.array([20.0])).likely.tolist()
 
 
@@ -109,8 +109,8 @@ def test_pending_readings_are_waited_for() -> None:
 def test_a_channel_that_warms_up_raises_nothing() -> None:
     """Neither one nor the other; afterwards both."""
     columns = approach()
-    forecast(columns, 0.95)
-    forecast(columns, 0.95)
+    forecast(columns, 0.97)
+    forecast(columns, 0.97)
     assert "" == read(columns, 0.0, warming=True)
     assert "" == read(columns, LIMIT, warming=True)
     assert "exceeded" == read(columns, LIMIT)
@@ -142,15 +142,15 @@ def test_updates_come_with_new_forecasts_and_not_too_often() -> None:
     columns = approach()
     warned(columns)
     assert "" == read(columns, 0.0, 61.0)
-    forecast(columns, 0.95, 61.0)
+    forecast(columns, 0.97, 61.0)
     assert "updated" == read(columns, 0.0, 61.0)
-    forecast(columns, 0.95, 65.0)
+    forecast(columns, 0.97, 65.0)
     assert "" == read(columns, 0.0, 65.0)
 
 
 def test_a_forecast_whose_time_is_over_warns_of_nothing() -> None:
     """A coarse level's last word may be old."""
     columns = approach()
-    forecast(columns, 0.95, 0.0)
-    forecast(columns, 0.95, 0.0)
+    forecast(columns, 0.97, 0.0)
+    forecast(columns, 0.97, 0.0)
     assert "" == read(columns, 0.0, 151.0)
