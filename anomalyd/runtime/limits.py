@@ -20,13 +20,12 @@ from anomalyd.detection.cadence import Cadence
 from anomalyd.detection.channels import ChannelTable
 from anomalyd.detection.reading import KIND_NAMES, Flags, Floats, Kind, Readings, Rows
 from anomalyd.detection.window import Windows
+from anomalyd.model.forecast_training import FEWEST_BLOCKS
 from anomalyd.model.forecaster import Forecaster
 from anomalyd.runtime import alerts as documents
 from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transition
 from anomalyd.settings import Alerts, Stream
 
-FEWEST_BLOCKS = 16
-"""in a window that is forecast from; what the forecaster has learnt with"""
 _RECENT_READINGS = 60
 
 
