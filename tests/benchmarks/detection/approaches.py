@@ -58,6 +58,8 @@ def _run(process: Process, rng: Rng, fails: bool) -> tuple[Floats, int, float]:
     while True:
         level, onset = process.run(rng, process.readings, fails)
         swing = float(np.ptp(level[:onset] if fails else level))
+        if swing == 0.0:
+            continue  # a tank that nothing flows into says nothing
         if not fails:
             limit, crossing = float(level.max()) + rng.uniform(0.3, 3.0) * swing, np.inf
             break
