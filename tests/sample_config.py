@@ -35,6 +35,9 @@ STREAM: dict[str, Any] = {
     "model": "pump.safetensors",
     "channel": "{machine}.{sensor}",
     "unit": "bar",
+    "low": 0.5,
+    "high": 8.0,
+    "forecast_model": "limits.safetensors",
 }
 
 

@@ -347,6 +347,25 @@ def test_an_asset_model_is_trained_and_used_with_one_configuration(
     assert 901 == len((tmp_path / "out.csv").read_text().splitlines())
 
 
+def test_train_writes_a_forecaster_that_replay_uses(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """For streams with limits."""
+    rows = "".join(f"{1_700_000_000 + step},{step % 7}\n" for step in range(600))
+    source = written(tmp_path, "timestamp,a\n" + rows, "day.csv")
+    model = tmp_path / "limits.safetensors"
+    trained = Run(
+        capsys, "train", source, "--predictor", "forecast", "--out", model, "--steps", "2"
+    )
+    assert 0 == trained.status
+    assert "held out:" in trained.err
+    settings = "[[streams]]\ntopic = '{x}'\nhigh = 5.5\nforecast_model = 'limits.safetensors'\n"
+    config = written(tmp_path, settings)
+    replayed = Run(capsys, "replay", source, "--out", tmp_path / "out.csv", "--config", config)
+    assert 0 == replayed.status
+    assert "range" in replayed.err
+
+
 def test_train_on_a_bad_file_is_one_line_and_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

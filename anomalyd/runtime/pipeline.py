@@ -36,9 +36,11 @@ from anomalyd.detection.score import SCORE_LIMIT, WEEK_S, Look, Scorer
 from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
 from anomalyd.model.asset_predictor import AssetPredictor
+from anomalyd.model.forecaster import Forecaster
 from anomalyd.model.predictor import Predictor
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.assets import Assets
+from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.settings import Alerts, Channels, Stream
 
@@ -73,9 +75,11 @@ class Pipeline:
         streams: Sequence[Stream],
         predictors: Sequence[Predictor],
         networks: Sequence[AssetPredictor | None] = (),
+        forecasters: Sequence[Forecaster | None] = (),
     ) -> None:
         """`predictors`: one for each stream, then the one for channels of no stream. `networks`:
-        of the assets of each stream; none, or None: the running covariance serves."""
+        of the assets of each stream; none, or None: the running covariance serves. `forecasters`:
+        one for each stream, None for those without limits."""
         capacity = channels.max
         self.table = ChannelTable(capacity)
         self.rejected: Counter[str] = Counter()
@@ -117,6 +121,16 @@ class Pipeline:
             self._shares_of,
             self._model_of,
         )
+        self._limits = LimitWatch(
+            instance,
+            alerts,
+            streams,
+            forecasters,
+            self.table,
+            self._windows,
+            self._cadence,
+            self.open_alerts.transitions,
+        )
 
     # --- channels ---------------------------------------------------------------------------
 
@@ -136,6 +150,7 @@ class Pipeline:
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
         self._expected[:, row] = self._score[row] = np.nan
+        self._limits.reset(row)
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
@@ -147,9 +162,9 @@ class Pipeline:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
-        rows = np.array([row])
+        rows, cleared = np.array([row]), self._limits.retire(row, now_s)
         last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
-        cleared = self.open_alerts.retire(row, last, now_s)
+        cleared += self.open_alerts.retire(row, last, now_s)
         self._relations.leave(rows)
         self._networks.leave(row)
         self._judged[row] = True
@@ -250,7 +265,9 @@ class Pipeline:
             (verdicts.kind, kind),
         ):
             column[at] = figures
-        return self.open_alerts.tell(rows, at, times, changed, verdicts)
+        alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)
+        warming = state == State.WARMING
+        return alerts + self._limits.observe(readings, beat.step, beat.gap, warming)
 
     def _risk(self, rows: Rows) -> Floats:
         """(B,) false alarms that one reading may raise."""
@@ -356,3 +373,12 @@ class Pipeline:
         states = self._states.states(np.array(rows, dtype=np.intp))
         counts = np.bincount(states, minlength=len(State))
         return dict(zip(STATE_NAMES, counts.tolist(), strict=True))
+
+    def count_active(self) -> Mapping[str, int]:
+        """Open alerts by severity."""
+        ahead = self._limits.count_active()
+        active = self.open_alerts.count_active()
+        return {
+            "warning": active["warning"] + ahead["warning"],
+            "critical": active["critical"] + ahead["critical"],
+        }

@@ -15,6 +15,8 @@ from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetNetwork
 from anomalyd.model.asset_predictor import AssetPredictor
+from anomalyd.model.encoder_decoder import EncoderDecoder
+from anomalyd.model.forecaster import Forecaster
 from anomalyd.model.predictor import NextStepPredictor, Predictor
 from anomalyd.settings import Stream
 
@@ -25,6 +27,8 @@ class Served:
 
     predictors: Sequence[Predictor]
     """one for each stream, then the one for channels of no stream"""
+    forecasters: Sequence[Forecaster | None]
+    """one for each stream; None where its channels have no limits"""
     models: Sequence[Mapping[str, str]]
     """labels of `anomalyd_model_info`"""
     assets: Sequence[AssetPredictor | None] = ()
@@ -40,6 +44,8 @@ def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
     models: list[Mapping[str, str]] = []
     for path in dict.fromkeys([*paths, shipped]):
         found = checkpoint.load(path)
+        if isinstance(found.network, EncoderDecoder):
+            raise ModelError(f"{path}: is a forecaster; that is for `forecast_model`")
         name = f"{path.stem}-{found.sha256[:12]}"
         if isinstance(found.network, AssetNetwork):
             classes[path] = AssetPredictor(found.network, name, capacity)
@@ -52,7 +58,8 @@ def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
             _fit(path, stream, classes[path])
     # An asset model says nothing of a channel's own past: there the shipped predictor serves.
     own = [loaded.get(path, loaded[shipped]) for path in [*paths, shipped]]
-    return Served(own, models, [classes.get(path) for path in paths])
+    forecasters = _forecasters(streams, folder, models)
+    return Served(own, forecasters, models, [classes.get(path) for path in paths])
 
 
 def _fit(path: Path, stream: Stream, predictor: AssetPredictor) -> None:
@@ -64,3 +71,26 @@ def _fit(path: Path, stream: Stream, predictor: AssetPredictor) -> None:
             f"{path}: its inputs are [{', '.join(known)}], those of topic {stream.topic!r} are "
             f"[{', '.join(stream.inputs)}]"
         )
+
+
+def _forecasters(
+    streams: Sequence[Stream], folder: Path, models: list[Mapping[str, str]]
+) -> list[Forecaster | None]:
+    """Each loaded once, and only where a stream has limits; their labels join `models`."""
+    shipped = checkpoint.shipped(checkpoint.SHIPPED_FORECAST)
+    loaded: dict[Path, Forecaster] = {}
+    forecasters: list[Forecaster | None] = []
+    for stream in streams:
+        if stream.low is None and stream.high is None:
+            forecasters.append(None)
+            continue
+        path = folder / stream.forecast_model if stream.forecast_model else shipped
+        if path not in loaded:
+            found = checkpoint.load(path)
+            if not isinstance(found.network, EncoderDecoder):
+                raise ModelError(f"{path}: is no forecaster; `model` takes predictors")
+            name = f"{path.stem}-{found.sha256[:12]}"
+            loaded[path] = Forecaster(found.network, name)
+            models.append({"model": name, "sha256": found.sha256, "file": path.name})
+        forecasters.append(loaded[path])
+    return forecasters

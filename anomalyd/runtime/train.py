@@ -20,6 +20,7 @@ from anomalyd.detection.reading import Floats
 from anomalyd.errors import DataError
 from anomalyd.model import checkpoint, training
 from anomalyd.model.asset_training import AssetPlan, AssetReport
+from anomalyd.model.forecast_training import ForecastPlan, ForecastReport
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.synthetic import Corpus, corpus
 from anomalyd.model.training import Report, Series, TrainingPlan
@@ -81,11 +82,22 @@ def write(network: checkpoint.Network, card: Mapping[str, object], out: Path) ->
         raise DataError(f"{out}: {error.strerror}") from error
 
 
+def recorded_channels(paths: Sequence[Path]) -> Mapping[str, Floats]:
+    """(n, 2) times and finite values of each channel, as the files have them. Raises DataError."""
+    channels: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for path in paths:
+        for row in Recording(path).rows():
+            for channel, value in row.readings:
+                if np.isfinite(value):
+                    channels[channel].append((row.time, value))
+    return {channel: np.array(read) for channel, read in channels.items()}
+
+
 def made_by(
     seed: int,
-    plan: TrainingPlan | AssetPlan,
+    plan: TrainingPlan | AssetPlan | ForecastPlan,
     data: dict[str, object],
-    report: Report | AssetReport,
+    report: Report | AssetReport | ForecastReport,
 ) -> dict[str, object]:
     """The card of a model: how it was made, and how it did."""
     return {
@@ -104,13 +116,8 @@ def _series(drawn: Corpus) -> Series:
 
 def _pieces(paths: Sequence[Path]) -> tuple[Series, Series]:
     """Equally long pieces of all channels: (n, T + 1) to learn from and (m, T + 1) held out."""
-    channels: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for path in paths:
-        for row in Recording(path).rows():
-            for channel, value in row.readings:
-                if np.isfinite(value):
-                    channels[channel].append((row.time, value))
-    long = [np.array(read) for read in channels.values() if len(read) > 2 * _SHORTEST]
+    channels = recorded_channels(paths)
+    long = [read for read in channels.values() if len(read) > 2 * _SHORTEST]
     if not long:
         raise DataError(
             f"{', '.join(map(str, paths))}: no channel has more than {2 * _SHORTEST} readings"

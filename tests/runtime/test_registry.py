@@ -19,6 +19,11 @@ def stream(model: str | None = None) -> Stream:
     return Stream(topic="plant/{sensor}", model=Path(model) if model else None)
 
 
+def limited(forecast_model: str | None = None) -> Stream:
+    path = Path(forecast_model) if forecast_model else None
+    return Stream(topic="plant/{sensor}", high=1.0, forecast_model=path)
+
+
 def test_without_a_model_the_shipped_one_serves_everything(tmp_path: Path) -> None:
     """Every stream, and channels of no stream, share one predictor."""
     served = registry.load([stream(), stream()], tmp_path, CAPACITY)
@@ -132,3 +137,23 @@ def test_an_asset_model_that_does_not_fit_its_stream_is_refused(
     asset_model(tmp_path / "pumps.safetensors")
     with pytest.raises(ModelError, match=rf"pumps\.safetensors: .*{what}"):
         registry.load([grouped("pumps.safetensors", **more)], tmp_path, CAPACITY)
+
+
+def test_only_streams_with_limits_have_a_forecaster(tmp_path: Path) -> None:
+    """The shipped one, loaded once and listed once; without limits it is not even read."""
+    served = registry.load([stream(), limited(), limited()], tmp_path, CAPACITY)
+    nobody, first, second = served.forecasters
+    assert nobody is None
+    assert first is second is not None
+    files = [each["file"] for each in served.models]
+    assert [checkpoint.SHIPPED, checkpoint.SHIPPED_FORECAST] == files
+    assert 1 == len(registry.load([stream()], tmp_path, CAPACITY).models)
+
+
+def test_each_kind_of_model_has_its_key(tmp_path: Path) -> None:
+    """A forecaster as `model`, or a next-step predictor as `forecast_model`, is refused."""
+    forecaster = str(checkpoint.shipped(checkpoint.SHIPPED_FORECAST))
+    with pytest.raises(ModelError, match="is no next-step predictor"):
+        registry.load([stream(forecaster)], tmp_path, CAPACITY)
+    with pytest.raises(ModelError, match="is no forecaster"):
+        registry.load([limited(str(checkpoint.shipped()))], tmp_path, CAPACITY)
