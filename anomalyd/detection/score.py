@@ -90,6 +90,10 @@ class Scorer:
         """(views, B) the value of each view that is as rare as promised; 0 while unknown."""
         return np.ascontiguousarray(self._limits[rows].T)
 
+    def alarms(self, rows: Rows) -> Floats:
+        """(B,) alarms of late, each fading over some thousand readings."""
+        return np.asarray(self._alarms[rows])
+
     def elect(self, compared: Compared) -> None:
         """Find, in each compared asset, the one channel that its relations speak against.
 

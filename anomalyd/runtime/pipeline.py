@@ -46,6 +46,7 @@ from anomalyd.settings import Alerts, Channels, Stream
 
 LARGEST_VALUE = 1e36
 """no instrument reads more, and 32-bit floats still hold it"""
+_CAUTION = 0.5
 _REFERENCE_SHARE = 0.2
 """of a channel's budget of false alarms, for each of its references"""
 
@@ -286,11 +287,15 @@ class Pipeline:
         return self._reference.look(rows, values, floor, risk)
 
     def _sustained(self, rows: Rows, times: Floats, look: Look, held: Held) -> Look:
-        """What the references add: they speak where they say more than the other views."""
+        """What the references add: they speak where they say more than the other views. On a
+        channel that has alarmed of late, they must say more to raise an alert, not to hold it."""
         fresh = ~np.isnan(self._relations.residual(rows, times))
         astray = self._networks.look(rows, fresh)
-        by_level = ~(held.score < np.nan_to_num(look.score)) & (held.score >= 1.0)
-        score = np.fmax(look.score, np.where(np.isnan(look.score), np.nan, held.score))
+        firing = self._states.states(rows) == State.FIRING
+        caution = np.where(firing, 1.0, 1.0 + _CAUTION * self._scorer.alarms(rows))
+        off_level = held.score / caution
+        by_level = ~(off_level < np.nan_to_num(look.score)) & (off_level >= 1.0)
+        score = np.fmax(look.score, np.where(np.isnan(look.score), np.nan, off_level))
         by_others = (astray.score > np.nan_to_num(score)) & (astray.score >= 1.0)
         score = np.where(np.isnan(score), score, np.fmax(score, astray.score))
         score = np.where(self._judged[rows], np.minimum(score, SCORE_LIMIT), score * 0.0)
