@@ -47,7 +47,7 @@ from anomalyd.settings import Alerts, Channels, Stream
 LARGEST_VALUE = 1e36
 """no instrument reads more, and 32-bit floats still hold it"""
 _CAUTION = 0.5
-_REFERENCE_SHARE = 0.2
+_REFERENCE_SHARE = 0.1
 """of a channel's budget of false alarms, for each of its references"""
 
 
