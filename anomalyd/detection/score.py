@@ -33,7 +33,7 @@ _HABITS = [View.LEVEL, View.AHEAD, View.UNUSUAL, View.UNUSUAL_MEAN]
 # Slope and offset for each view, those of a habit for the mean of all habits; measured on synthetic
 # and public normal series between one event in a thousand readings and one in ten thousand. There
 # is no data for rarer ones: beyond, a decade of surprise is a decade of rarity.
-_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.61, 1.42), (0.58, 1.73), (0.64, 1.82), (0.61, 1.42)
+_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.53, 1.67), (0.50, 1.94), (0.54, 2.05), (0.53, 1.67)
 _SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT, _RELATION]).T[
     :, :, None
 ]
