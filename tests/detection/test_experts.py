@@ -6,24 +6,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anomalyd.detection.experts import EXPERTS, FEATURES, ExpertBank, Outlook
+from anomalyd.detection.experts import EXPERTS, FEATURES, HORIZONS, Beats, ExpertBank, Outlook
+from anomalyd.detection.experts import SIGNED_FEATURES as SIGNED
 
 ONE = np.array([0])
-PERSISTENCE, FAST, SLOW, DIFFERENCES = range(len(EXPERTS))
+PERSISTENCE, FAST, SLOW, PROFILE, SHIFTED, DIFFERENCES, CYCLE = range(len(EXPERTS))
+NEXT, LATER, FURTHEST = range(len(HORIZONS))
+DAY_S = 86400.0
 
 Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
-def live(values: Values, after_gap: NDArray[np.bool_] | None = None) -> list[Outlook]:
+def beats(at: float, after_gap: Flags, interval_s: float = 10.0) -> Beats:
+    """Channels that are read every `interval_s`, for the `at`th time, beginning on a Monday."""
+    size = after_gap.size
+    time = 4.0 * DAY_S + at * interval_s
+    return Beats(np.full(size, time), np.full(size, interval_s), after_gap)
+
+
+def live(values: Values, after_gap: Flags | None = None, interval_s: float = 10.0) -> list[Outlook]:
     """What the bank says after each reading of one channel."""
     bank = ExpertBank(1)
     gaps = np.zeros(len(values), np.bool_) if after_gap is None else after_gap
-    return [bank.observe(ONE, values[[at]], gaps[[at]]) for at in range(len(values))]
+    return [
+        bank.observe(ONE, values[[at]], beats(at, gaps[[at]], interval_s))
+        for at in range(len(values))
+    ]
 
 
 def forecasts(outlook: Outlook) -> Values:
-    """(B, experts), channel units."""
-    return outlook.last[:, None] + outlook.scale[:, None] * outlook.forecasts
+    """(B, horizons, experts), channel units."""
+    return outlook.last[:, None, None] + outlook.scale[:, None, None] * outlook.forecasts
 
 
 def signal(readings: int = 300, seed: int = 0) -> Values:
@@ -34,7 +48,8 @@ def signal(readings: int = 300, seed: int = 0) -> Values:
 def test_after_one_reading_every_expert_says_the_same() -> None:
     """There is nothing to go by but the value itself."""
     (outlook,) = live(np.array([20.0]))
-    assert [[20.0] * len(EXPERTS)] == forecasts(outlook).tolist()
+    assert [[[20.0] * len(EXPERTS)] * len(HORIZONS)] == forecasts(outlook).tolist()
+    assert [20.0] == outlook.usual.tolist()
     assert outlook.features.shape == (1, FEATURES)
 
 
@@ -43,23 +58,49 @@ def test_persistence_says_the_last_value() -> None:
     values = signal()
     outlooks = live(values)
     assert values.tolist() == [float(each.last[0]) for each in outlooks]
-    assert {0.0} == {float(each.forecasts[0, PERSISTENCE]) for each in outlooks}
+    assert {0.0} == {float(said) for each in outlooks for said in each.forecasts[0, :, PERSISTENCE]}
 
 
 def test_means_start_as_plain_means() -> None:
     """A mean of few readings is their mean, and then leans on the newest."""
     values = signal(8)
-    said = forecasts(live(values)[-1])[0]
+    said = forecasts(live(values)[-1])[0, NEXT]
     assert said[FAST] == pytest.approx(values.mean())
     assert said[SLOW] == pytest.approx(values.mean())
 
 
 def test_a_ramp_goes_on() -> None:
-    """Where changes resemble the last one, the fourth expert expects the next to."""
+    """Where changes resemble the last one, an expert expects the next to, and less and less of
+    those that follow."""
     slope = 0.5
     values = slope * np.arange(500.0)
-    said = forecasts(live(values)[-1])[0]
-    assert values[-1] + 0.9 * slope <= said[DIFFERENCES] <= values[-1] + slope
+    said = forecasts(live(values)[-1])[0, :, DIFFERENCES]
+    assert values[-1] + 0.9 * slope <= said[NEXT] <= values[-1] + slope
+    for at, horizon in enumerate(HORIZONS):
+        assert values[-1] + 0.5 * horizon * slope <= said[at] <= values[-1] + horizon * slope
+
+
+def test_a_cycle_comes_again() -> None:
+    """Once its period is known, what is ahead is what was one cycle ago; before, the newest."""
+    shape = np.random.default_rng(0).standard_normal(25)
+    values = 1000.0 + np.resize(shape, 300 + HORIZONS[-1])
+    outlooks = live(values[:300])
+    said = forecasts(outlooks[-1])[0, :, CYCLE]
+    assert said == pytest.approx([values[299 + each] for each in HORIZONS], abs=1e-3)
+    assert forecasts(outlooks[50])[0, :, CYCLE] == pytest.approx(values[50])
+
+
+def test_a_day_comes_again() -> None:
+    """Once a day has been seen, the time of the day is a forecast; before, a mean is."""
+    interval_s = 600.0
+    day = 10.0 * np.sin(2.0 * np.pi * np.arange(144) / 144.0)
+    values = 500.0 + np.resize(day, 250 + HORIZONS[-1])
+    outlook = live(values[:250], interval_s=interval_s)[-1]
+    said = forecasts(outlook)[0]
+    for expert in (PROFILE, SHIFTED):
+        coming = [values[249 + each] for each in HORIZONS]
+        assert said[:, expert] == pytest.approx(coming, abs=2.0)
+    assert outlook.usual == pytest.approx(said[NEXT, [PROFILE]])
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=10)
@@ -78,6 +119,8 @@ def test_what_the_network_sees_is_free_of_scale_and_offset(
     if falls:
         turned = live(-values)[-1]
         assert turned.forecasts == pytest.approx(-plain.forecasts, abs=1e-9)
+        signs = np.where(np.arange(FEATURES) < SIGNED, -1.0, 1.0)
+        assert turned.features == pytest.approx(signs * plain.features, abs=1e-6)
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=50)
@@ -115,8 +158,8 @@ def test_a_change_across_a_gap_is_no_error() -> None:
     jumped[200:] += 50.0
     gaps = np.arange(len(values)) == 200
     before, back = live(jumped, gaps)[199:201]
-    assert [[50.0 + values[200]] * 2] == forecasts(back)[:, [PERSISTENCE, FAST]].tolist()
-    assert forecasts(back)[0, DIFFERENCES] == 50.0 + values[200]
+    for said in forecasts(back)[0]:
+        assert [50.0 + values[200]] * 4 == said[[PERSISTENCE, FAST, DIFFERENCES, CYCLE]].tolist()
     assert back.scale[0] < 1.5 * before.scale[0]
 
 
@@ -124,19 +167,19 @@ def test_the_quantum_is_the_smallest_change() -> None:
     """It is a sensor's resolution; a channel that never changed has none."""
     bank = ExpertBank(1)
     quanta = []
-    for value in (5.0, 5.0, 6.0, 6.25, 8.0):
-        bank.observe(ONE, np.array([value]), np.array([False]))
+    for at, value in enumerate((5.0, 5.0, 6.0, 6.25, 8.0)):
+        bank.observe(ONE, np.array([value]), beats(at, np.array([False])))
         quanta.append(float(bank.quantum(ONE)[0]))
     assert [0.0, 0.0, 1.0, 0.25, 0.25] == quanta
 
 
 def test_channels_are_forecast_each_for_itself() -> None:
     """A batch says of each channel what it would say of it alone."""
-    many = np.stack([signal(100, seed) for seed in range(5)], axis=1)
+    many = np.stack([signal(200, seed) for seed in range(5)], axis=1)
     bank = ExpertBank(7)
-    for values in many:
+    for at, values in enumerate(many):
         for rows in (np.array([6, 0, 3]), np.array([1, 2])):
-            together = bank.observe(rows, values[rows % 5], np.zeros(rows.size, np.bool_))
+            together = bank.observe(rows, values[rows % 5], beats(at, rows < 0))
     alone = [live(many[:, row])[-1] for row in (1, 2)]
     for column, expected in enumerate(alone):
         assert together.forecasts[column] == pytest.approx(expected.forecasts[0], rel=1e-9)
@@ -145,11 +188,13 @@ def test_channels_are_forecast_each_for_itself() -> None:
 
 def test_a_channel_that_is_forgotten_begins_anew() -> None:
     """A row that is used again says what a new one would."""
-    bank = ExpertBank(1)
-    for value in signal():
-        bank.observe(ONE, np.array([value]), np.array([False]))
+    bank, no_gap = ExpertBank(1), np.array([False])
+    for at, value in enumerate(signal()):
+        bank.observe(ONE, np.array([value]), beats(at, no_gap))
     bank.reset(ONE)
-    again = bank.observe(ONE, np.array([20.0]), np.array([False]))
-    (expected,) = live(np.array([20.0]))
-    assert expected.features.tolist() == again.features.tolist()
-    assert expected.scale.tolist() == again.scale.tolist()
+    fresh = signal(seed=1)
+    for at, (value, expected) in enumerate(zip(fresh, live(fresh), strict=True)):
+        again = bank.observe(ONE, np.array([value]), beats(at, no_gap))
+        assert expected.features.tolist() == again.features.tolist()
+        assert expected.forecasts.tolist() == again.forecasts.tolist()
+        assert expected.scale.tolist() == again.scale.tolist()

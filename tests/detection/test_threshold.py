@@ -1,5 +1,5 @@
-"""The tails' rules: thresholds keep a promised rate of events, in the units of what they see, and
-learn only from what counts as normal."""
+"""The tails' rules: a surprise is a rank, a threshold keeps the rate that it promises, both in the
+units of what they see, and they learn only from what counts as normal."""
 
 import numpy as np
 import pytest
@@ -7,32 +7,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anomalyd.detection.threshold import Tails, TailTraits
+from anomalyd.detection.threshold import Tails
 
-TRAITS = (
-    TailTraits(shape=0.15, lightest=-0.05, excess=0.3, caution=0.5, rate=0.01, patience=100.0),
-    TailTraits(shape=-0.1, lightest=-0.3, excess=0.15, caution=0.0, rate=0.001, patience=1000.0),
-)
-VIEWS = len(TRAITS)
-RISK = 1e-4
+STEEPEST = (12.0, 8.0)
+VIEWS = len(STEEPEST)
+TINY = 1e-12
+A_BIN = 2.0**0.25
+REFRESH = 50
+
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 
-def learn(
-    tails: Tails, rows: NDArray[np.intp], values: Array, floor: float = 0.0, risk: float = RISK
-) -> None:
+def every(rows: Rows, figures: Array | float) -> Array:
+    """The same figures for all views."""
+    return np.broadcast_to(figures, (VIEWS, rows.size)).astype(np.float64)
+
+
+def learn(tails: Tails, rows: Rows, values: Array | float, floor: float = TINY) -> None:
     """One value of all views of each channel in `rows`, all of them normal."""
-    every = np.ones(rows.size, np.bool_)
-    views = np.broadcast_to(values, (VIEWS, rows.size))
-    tails.learn(rows, views, np.full(rows.size, floor), np.full(rows.size, risk), every)
+    tails.learn(rows, every(rows, values), every(rows, floor), np.ones(rows.size, np.bool_))
 
 
-def taught(values: Array, floor: float = 0.0, risk: float = RISK) -> Tails:
+def teach(tails: Tails, rows: Rows, values: Array, floor: float = TINY) -> None:
+    """(readings, B) values, and what goes on now and then between them."""
+    for at, each in enumerate(values, 1):
+        learn(tails, rows, each, floor)
+        if at % REFRESH == 0:
+            tails.refresh(rows)
+
+
+def taught(values: Array, floor: float = TINY) -> Tails:
     """Channels that have seen `values` (readings, channels)."""
-    tails = Tails(values.shape[1], TRAITS)
-    rows = np.arange(values.shape[1])
-    for each in values:
-        learn(tails, rows, each, floor, risk)
+    tails = Tails(values.shape[1], STEEPEST)
+    teach(tails, np.arange(values.shape[1]), values, floor)
     return tails
 
 
@@ -40,42 +48,86 @@ def noise(readings: int, channels: int, seed: int = 0) -> Array:
     return np.abs(np.random.default_rng(seed).standard_normal((readings, channels)))
 
 
-def thresholds(tails: Tails, channels: int) -> Array:
-    return tails.thresholds(np.arange(channels))
+def thresholds(tails: Tails, channels: int, surprise: float = 4.0) -> Array:
+    """(views, channels) values that are so surprising."""
+    rows = np.arange(channels)
+    return tails.values(rows, every(rows, surprise))
+
+
+def surprises(tails: Tails, channels: int, value: float, floor: float = TINY) -> Array:
+    """(views, channels) how surprising this value is."""
+    rows = np.arange(channels)
+    return tails.surprises(rows, every(rows, value), every(rows, floor))
 
 
 def test_nothing_is_known_at_first() -> None:
     """A channel that has shown nothing has no threshold, and has learnt from nothing."""
-    tails = Tails(3, TRAITS)
+    tails = Tails(3, STEEPEST)
     assert [[0.0] * 3] * VIEWS == thresholds(tails, 3).tolist()
     assert [[0.0] * 3] * VIEWS == tails.counts(np.arange(3)).tolist()
 
 
-def test_the_promised_rate_is_kept() -> None:
-    """Of readings that are all normal, no more exceed the threshold than was promised, and a
-    threshold isn't so far out that nothing ever could."""
-    channels, readings, risk = 400, 1500, 1e-3
-    values = noise(2 * readings, channels)
-    tails = taught(values[:readings], risk=risk)
-    limit = thresholds(tails, channels)[0]
-    exceeded = (values[readings:] > limit).sum() / (channels * readings)
-    assert 0.0 < exceeded <= risk
+@pytest.mark.parametrize("surprise", [1.0, 2.0])
+def test_a_surprise_is_a_rank(surprise: float) -> None:
+    """Where values have been seen, as many exceed the threshold as were promised: one in ten has a
+    surprise of 1, one in a hundred of 2."""
+    values = noise(4000, 100)
+    limit = thresholds(taught(values[:2000]), 100, surprise)[0]
+    exceeded = (values[2000:] > limit).mean()
+    assert exceeded == pytest.approx(10.0**-surprise, rel=0.25)
+
+
+def test_the_promised_rate_is_not_exceeded() -> None:
+    """Of what is rarer than anything seen there is no more than was promised."""
+    values = noise(3000, 400)
+    limit = thresholds(taught(values[:500]), 400, 4.0)
+    assert ((values[500:, None] > limit).mean(axis=(0, 2)) <= 1e-4).all()
+
+
+def test_a_threshold_is_the_value_of_its_surprise() -> None:
+    """Thresholds and surprises are each other's inverse, within and beyond what has been seen."""
+    rows, tails = np.arange(5), taught(noise(1000, 5))
+    for surprise in (0.5, 1.0, 2.0, 4.0, 8.0):
+        at = thresholds(tails, 5, surprise)
+        said = tails.surprises(rows, at, every(rows, TINY))
+        assert said == pytest.approx(surprise, abs=0.15)
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=20)
+@given(st.integers(-20, 20), st.integers(0, 2**32))
+def test_a_threshold_is_in_the_units_of_what_it_sees(octaves: int, seed: int) -> None:
+    """Twice the values have twice the threshold and the same surprise."""
+    values, unit = noise(150, 3, seed), 2.0**octaves
+    plain, scaled = taught(values), taught(unit * values)
+    assert thresholds(scaled, 3) == pytest.approx(unit * thresholds(plain, 3), rel=1e-6)
+    for value in (0.5, 2.0, 20.0):
+        said = surprises(scaled, 3, unit * value)
+        assert said == pytest.approx(surprises(plain, 3, value), rel=1e-6)
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=20)
 @given(st.floats(1e-6, 1e6), st.integers(0, 2**32))
-def test_a_threshold_is_in_the_units_of_what_it_sees(unit: float, seed: int) -> None:
-    """A thousand times the values have a thousand times the threshold."""
-    values = noise(150, 3, seed)
-    plain, scaled = thresholds(taught(values), 3), thresholds(taught(unit * values), 3)
-    assert scaled == pytest.approx(unit * plain, rel=1e-6)
+def test_any_unit_will_do(unit: float, seed: int) -> None:
+    """In a unit that doesn't fit the bins a threshold differs by no more than about a bin."""
+    values = noise(300, 3, seed)
+    plain, scaled = (thresholds(taught(each), 3, 2.0) for each in (values, unit * values))
+    ratio = scaled / (unit * plain)
+    assert (ratio < A_BIN).all() and (ratio > 1.0 / A_BIN).all()
 
 
 def test_a_rarer_promise_is_further_out() -> None:
     """The fewer false alarms are promised, the higher the threshold."""
-    values = noise(500, 4)
-    limits = [thresholds(taught(values, risk=risk), 4) for risk in (1e-2, 1e-4, 1e-6)]
-    assert (limits[0] < limits[1]).all() and (limits[1] < limits[2]).all()
+    tails = taught(noise(500, 4))
+    limits = [thresholds(tails, 4, surprise) for surprise in (0.5, 2.0, 3.0, 4.0, 6.0)]
+    assert (np.diff(limits, axis=0) > 0.0).all()
+
+
+def test_a_larger_value_is_no_less_surprising() -> None:
+    """Surprise grows with the value, without bound, and is never negative."""
+    tails = taught(noise(500, 4))
+    said = np.array([surprises(tails, 4, value) for value in np.geomspace(1e-9, 1e30, 200)])
+    assert (said[0] == 0.0).all() and (np.diff(said, axis=0) >= 0.0).all()
+    assert np.isfinite(said).all() and (said[-1] > 50.0).all()
 
 
 def test_heavier_tails_are_further_out() -> None:
@@ -87,56 +139,57 @@ def test_heavier_tails_are_further_out() -> None:
     assert further > 1.5
 
 
-def test_what_was_lately_normal_is_below_the_threshold() -> None:
-    """A peak that has passed as normal moves the threshold beyond itself."""
-    values = noise(1000, 1)
-    values[-2] = 500.0
-    tails = taught(values)
-    assert (thresholds(tails, 1) >= 1.1 * 500.0 * 0.99).all()
-
-
-def test_a_peak_that_still_rises_is_not_normal_yet() -> None:
-    """A drift can't lift the threshold above itself before it has ended."""
-    values = noise(2000, 1)
-    tails, rows = taught(values), np.array([0])
-    before = thresholds(tails, 1)[1, 0]
-    for value in np.linspace(3.0, 3.0 * before, 60):
-        learn(tails, rows, np.array([value]))
-    assert thresholds(tails, 1)[1, 0] < value
+def test_a_slow_view_has_more_room() -> None:
+    """No steeper slope is believed than its view allows, and none from few values."""
+    limits = thresholds(taught(noise(3000, 20)), 20, 6.0)
+    assert (limits[1] > limits[0]).all()
+    young = thresholds(taught(noise(100, 20)), 20, 6.0)
+    assert young[0].mean() > limits[0].mean()
 
 
 def test_no_threshold_is_below_what_can_be_resolved() -> None:
     """A channel that never misses still has room for the instrument's resolution."""
     tails = taught(np.zeros((500, 1)), floor=0.25)
     assert (thresholds(tails, 1) >= 0.25).all()
+    assert (surprises(tails, 1, 0.0, 0.25) == surprises(tails, 1, 0.25, 0.25)).all()
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_channel_may_change_its_size(factor: float) -> None:
+    """What is normal for long at another size, larger or smaller, is what counts in the end."""
+    rows, values = np.array([0]), noise(8000, 1)
+    tails = taught(values[:2000])
+    teach(tails, rows, factor * values[2000:])
+    expected = thresholds(taught(values), 1, 0.3)
+    assert thresholds(tails, 1, 0.3) == pytest.approx(factor * expected, rel=0.5)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_an_unknown_view_learns_nothing(channels: int) -> None:
     """NaN in one view leaves that view as it is, whatever the others learn and however many
     channels there are in the batch."""
-    rows, every = np.arange(channels), np.ones(channels, np.bool_)
+    rows, normal = np.arange(channels), np.ones(channels, np.bool_)
     tails = taught(noise(100, channels))
-    limits, counts = tails.thresholds(rows), tails.counts(rows)
-    views = np.stack([np.full(channels, 9.0), np.full(channels, np.nan)])
+    limits, counts = thresholds(tails, channels), tails.counts(rows)
+    views = np.stack([np.full(channels, 1.0), np.full(channels, np.nan)])
     for _ in range(5):
-        tails.learn(rows, views, np.zeros(channels), np.full(channels, RISK), every)
-    assert limits[1].tolist() == tails.thresholds(rows)[1].tolist()
+        tails.learn(rows, views, every(rows, TINY), normal)
+    tails.refresh(rows)
+    assert limits[1].tolist() == thresholds(tails, channels)[1].tolist()
     assert counts[1].tolist() == tails.counts(rows)[1].tolist()
     assert (counts[0] + 5.0).tolist() == tails.counts(rows)[0].tolist()
 
 
 def test_only_what_counts_as_normal_is_learnt() -> None:
     """A reading under alert moves nothing; its neighbours in the batch learn."""
-    rows = np.arange(3)
-    tails = taught(noise(100, 3))
-    limits = tails.thresholds(rows)
+    rows, tails = np.arange(3), taught(noise(100, 3))
+    limits = thresholds(tails, 3)
     learns = np.array([True, False, True])
-    views = np.full((VIEWS, 3), 50.0)
-    tails.learn(rows, views, np.zeros(3), np.full(3, RISK), learns)
+    tails.learn(rows, every(rows, 1.0), every(rows, TINY), learns)
+    tails.refresh(rows)
     assert [[101.0, 100.0, 101.0]] * VIEWS == tails.counts(rows).tolist()
-    assert limits[:, 1].tolist() == tails.thresholds(rows)[:, 1].tolist()
-    tails.learn(rows, views, np.zeros(3), np.full(3, RISK), ~learns & learns)
+    assert limits[:, 1].tolist() == thresholds(tails, 3)[:, 1].tolist()
+    tails.learn(rows, every(rows, 1.0), every(rows, TINY), ~learns & learns)
     assert [[101.0, 100.0, 101.0]] * VIEWS == tails.counts(rows).tolist()
 
 
@@ -144,11 +197,10 @@ def test_only_what_counts_as_normal_is_learnt() -> None:
 def test_channels_learn_each_for_itself(cut: int) -> None:
     """A batch teaches each channel what it would have learnt alone."""
     values = noise(200, 5)
-    tails = Tails(5, TRAITS)
-    for each in values:
-        for rows in np.array_split(np.arange(5), cut):
-            learn(tails, rows, each[rows])
-    assert thresholds(tails, 5) == pytest.approx(thresholds(taught(values), 5), rel=1e-9)
+    tails = Tails(5, STEEPEST)
+    for rows in np.array_split(np.arange(5), cut):
+        teach(tails, rows, values[:, rows])
+    assert thresholds(tails, 5).tolist() == thresholds(taught(values), 5).tolist()
 
 
 def test_a_channel_that_is_forgotten_begins_anew() -> None:
@@ -159,6 +211,5 @@ def test_a_channel_that_is_forgotten_begins_anew() -> None:
     tails.reset(np.array([0]))
     assert [0.0] * VIEWS == thresholds(tails, 2)[:, 0].tolist()
     assert limits[:, 1].tolist() == thresholds(tails, 2)[:, 1].tolist()
-    for each in values:
-        learn(tails, np.array([0]), each[:1])
-    assert thresholds(tails, 2)[:, 0] == pytest.approx(limits[:, 0], rel=1e-9)
+    teach(tails, np.array([0]), values[:, :1])
+    assert limits.tolist() == thresholds(tails, 2).tolist()
