@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from anomalyd.detection.threshold import Tails
 
 STEEPEST = (12.0, 8.0)
+CLIMBS = (False,) * len(STEEPEST)
 VIEWS = len(STEEPEST)
 TINY = 1e-12
 A_BIN = 2.0**0.25
@@ -39,7 +40,7 @@ def teach(tails: Tails, rows: Rows, values: Array, floor: float = TINY) -> None:
 
 def taught(values: Array, floor: float = TINY) -> Tails:
     """Channels that have seen `values` (readings, channels)."""
-    tails = Tails(values.shape[1], STEEPEST)
+    tails = Tails(values.shape[1], STEEPEST, CLIMBS)
     teach(tails, np.arange(values.shape[1]), values, floor)
     return tails
 
@@ -62,7 +63,7 @@ def surprises(tails: Tails, channels: int, value: float, floor: float = TINY) ->
 
 def test_nothing_is_known_at_first() -> None:
     """A channel that has shown nothing has no threshold, and has learnt from nothing."""
-    tails = Tails(3, STEEPEST)
+    tails = Tails(3, STEEPEST, CLIMBS)
     assert [[0.0] * 3] * VIEWS == thresholds(tails, 3).tolist()
     assert [[0.0] * 3] * VIEWS == tails.counts(np.arange(3)).tolist()
 
@@ -197,7 +198,7 @@ def test_only_what_counts_as_normal_is_learnt() -> None:
 def test_channels_learn_each_for_itself(cut: int) -> None:
     """A batch teaches each channel what it would have learnt alone."""
     values = noise(200, 5)
-    tails = Tails(5, STEEPEST)
+    tails = Tails(5, STEEPEST, CLIMBS)
     for rows in np.array_split(np.arange(5), cut):
         teach(tails, rows, values[:, rows])
     assert thresholds(tails, 5).tolist() == thresholds(taught(values), 5).tolist()
