@@ -54,8 +54,8 @@ class Tails:
         self._steepest = np.array(steepest)
         # zeros, not empty: the pages of rows that are never used are never touched.
         self._bins = np.zeros((capacity, views, BINS), dtype=np.float32)
-        self._origin = np.zeros((capacity, views), dtype=np.int16)
-        self._weight, self._count = np.zeros((2, capacity, views))
+        # Each begins around its first value, so that a unit changes nothing.
+        self._origin, self._weight, self._count = np.zeros((3, capacity, views))
         # The end of the tail, in bins from the origin, and its slope: as of the last refresh.
         self._end, self._slope = np.zeros((2, capacity, views))
         # An excursion beyond all that was seen: its readings so far, and its peak's position.
@@ -78,7 +78,7 @@ class Tails:
         tail = _Tail(self._bins[rows], self._weight[rows])
         at = _position(np.maximum(views, floor)).T - self._origin[rows]
         beyond = np.maximum(at - self._end[rows], 0.0) * _DECADES_A_BIN
-        surprise = np.log10((tail.values + 1.0) / (tail.above(at) + 1.0))
+        surprise = np.log10((tail.values + 1.0) / (np.maximum(tail.above(at), _LAST) + 1.0))
         surprise += np.maximum(self._slope[rows], _SHALLOWEST) * beyond
         return np.ascontiguousarray(surprise.T)
 
@@ -118,7 +118,7 @@ class Tails:
     def _take(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
         """Put one value, at the position `at`, into the sketch of each of some views."""
         count = self._count[cells]
-        fresh = np.floor(at).astype(np.int16) - _MIDDLE
+        fresh = at - (_MIDDLE + 0.5)
         self._origin[cells] = np.where(count == 0.0, fresh, self._origin[cells])
         self._make_room(cells, at)
         place = np.clip(np.floor(at - self._origin[cells]), 0, BINS - 1)
@@ -143,14 +143,14 @@ class Tails:
             lower[..., _ROOM:] = bins[..., :-_ROOM]
             bins = np.where(crowded[..., None], lower, bins)
             self._bins[rows] = bins
-            self._origin[rows] -= np.int16(_ROOM) * crowded
+            self._origin[rows] -= _ROOM * crowded
         tail = _Tail(bins, weight)
         self._end[rows] = tail.position(_LAST)
         self._slope[rows] = tail.slope(self._steepest)
 
     def _make_room(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
         """Move the bins up where `at` is beyond them; what falls out at the foot stays there."""
-        above = np.floor(at).astype(np.int64) - self._origin[cells] - (BINS - 1)
+        above = np.floor(at - self._origin[cells]).astype(np.int64) - (BINS - 1)
         for move in np.flatnonzero(above > 0).tolist():
             cell = cells[0][move], cells[1][move]
             steps = int(min(above[move], BINS))

@@ -101,6 +101,7 @@ def test_after_sigkill_the_will_speaks_and_it_can_be_started_again(
 # The daemon with one part that breaks while it runs, as a program.
 _BREAKS = """
 import sys
+from dataclasses import replace
 from anomalyd import cli, service
 from anomalyd.runtime import registry
 
@@ -108,7 +109,7 @@ def break_pipeline():
     class Poisoned:
         def __init__(self, sound):
             self._sound = sound
-        def observe(self, rows, values, after_gap):
+        def observe(self, rows, values, beats):
             raise ZeroDivisionError("a poisoned predictor")
         def __getattr__(self, name):
             return getattr(self._sound, name)
@@ -116,7 +117,7 @@ def break_pipeline():
     load = registry.load
     def poisoned(*about):
         served = load(*about)
-        return registry.Served([Poisoned(each) for each in served.predictors], served.models)
+        return replace(served, predictors=[Poisoned(each) for each in served.predictors])
     registry.load = poisoned
 
 def break_mqtt():

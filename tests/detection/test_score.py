@@ -373,10 +373,12 @@ def test_one_channel_is_accused(unit: float) -> None:
         if look.score[1] >= 1.0:
             found.append((float(drawn[0]), look))
     assert found
-    for load, look in found:
+    for _, look in found:
         assert [Kind.NONE, Kind.RELATION, Kind.NONE] == look.kind.tolist()
-        assert look.expected[1] == pytest.approx(unit * load, abs=0.5 * unit)
-        assert look.upper[1] - look.lower[1] < machine.unit * 2.0 * 2.5
+    # A relation is smoothed: what the others say shows in full once it has caught up.
+    load, look = found[-1]
+    assert look.expected[1] == pytest.approx(unit * load, abs=unit)
+    assert look.upper[1] - look.lower[1] < machine.unit * 2.0 * 2.5
 
 
 def test_who_is_accused_no_more_is_cleared() -> None:

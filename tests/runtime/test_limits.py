@@ -41,7 +41,7 @@ class Run:
     def __init__(self, *streams: Stream) -> None:
         served = registry.load(streams, Path(), CHANNELS.max)
         self.pipeline = Pipeline(
-            "test", CHANNELS, Alerts(), streams, served.predictors, served.forecasters
+            "test", CHANNELS, Alerts(), streams, served.predictors, forecasters=served.forecasters
         )
         for index, stream in enumerate(streams):
             self.pipeline.add(Channel(f"c{index}", {}, index, stream.unit))
@@ -189,7 +189,7 @@ def test_a_channel_that_retires_takes_its_warning_along() -> None:
 def test_it_is_counted_and_active() -> None:
     """By kind, in the counters of all alerts."""
     run = heated()
-    assert 1 == run.pipeline.transitions["forecast", "warning", "raised"]
+    assert 1 == run.pipeline.open_alerts.transitions["forecast", "warning", "raised"]
     assert run.pipeline.count_active()["critical"] >= 1
 
 

@@ -33,7 +33,7 @@ class Case:
         served = registry.load(streams, Path(), _CHANNELS)
         channels = Channels(max=_CHANNELS)
         self._pipeline = Pipeline(
-            "bench", channels, Alerts(), streams, served.predictors, served.forecasters
+            "bench", channels, Alerts(), streams, served.predictors, forecasters=served.forecasters
         )
         for row in range(_CHANNELS):
             self._pipeline.add(Channel(f"c{row}", {}, int(row < limited)))

@@ -81,7 +81,9 @@ def warnings(process: Process, runs: Runs) -> list[EarlyWarning]:
     streams = (Stream(topic="{run}", high=LIMIT),)
     channels = Channels(max=count)
     served = registry.load(streams, Path(), count)
-    pipeline = Pipeline("bench", channels, Alerts(), streams, served.predictors, served.forecasters)
+    pipeline = Pipeline(
+        "bench", channels, Alerts(), streams, served.predictors, forecasters=served.forecasters
+    )
     for run in range(count):
         pipeline.add(Channel(str(run), {}, 0))
     told = []
