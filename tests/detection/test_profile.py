@@ -36,7 +36,7 @@ def read(profiles: Profiles, begin_s: float, row: int = 0) -> Array:
 
 
 def test_a_day_is_learnt_in_a_day() -> None:
-    """After one day, and an hour or so to finish it, all of it is read back to a tenth of its swing;
+    """After one day, and an hour to finish it, all of it is read back to a tenth of its swing;
     before that, there is none."""
     profiles = live(Profiles(1), MONDAY_S, 1.0)
     assert not profiles.known(ONE)[0]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anomalyd.detection.views import Seen, View, Views
+from anomalyd.detection.views import Expected, Seen, View, Views
 
 ONE = np.array([0])
 LARGEST = 5.0
@@ -14,19 +14,40 @@ NAN = float("nan")
 Array = NDArray[np.float64]
 
 
-def look(views: Views, value: float, expected: float = 20.0, settling: bool = False) -> Seen:
+def look(
+    views: Views,
+    value: float,
+    expected: float = 20.0,
+    ahead: float = 20.0,
+    usual: float = 20.0,
+    settling: bool = False,
+    related: float = NAN,
+) -> Seen:
     """What one reading shows."""
-    said, wanted, related, largest = (
-        np.array([figure]) for figure in (value, expected, NAN, LARGEST)
+    wanted = np.full((len(Expected), 1), np.nan)
+    wanted[Expected.NEXT], wanted[Expected.AHEAD], wanted[Expected.USUAL] = expected, ahead, usual
+    return views.look(
+        ONE,
+        np.array([value]),
+        wanted,
+        np.array([related]),
+        np.array([settling]),
+        np.full((len(View), 1), LARGEST),
     )
-    return views.look(ONE, said, wanted, related, np.array([settling]), largest)
 
 
-def live(views: Views, values: Array, learns: bool = True, settling: bool = False) -> Array:
+def live(
+    views: Views,
+    values: Array,
+    learns: bool = True,
+    settling: bool = False,
+    expected: float = 20.0,
+    usual: float = 20.0,
+) -> Array:
     """(views, readings) what readings show, as a channel goes on that is expected to say 20."""
     shown = []
     for value in values.tolist():
-        seen = look(views, value, settling=settling)
+        seen = look(views, value, settling=settling, expected=expected, usual=usual)
         views.learn(ONE, np.array([value]), seen, np.array([learns]), np.array([False]))
         shown.append(seen.views[:, 0])
     return np.stack(shown, axis=1)
@@ -88,12 +109,47 @@ def test_what_can_not_be_compared_is_not_missed() -> None:
         assert noise == seen.noise[0]
 
 
+def test_what_was_said_long_before_is_compared_too() -> None:
+    """A reading's distance from the forecast 24 readings before counts; NaN where there was
+    none."""
+    views = quiet()
+    assert [6.5] == look(views, 20.0, ahead=13.5).views[View.AHEAD].tolist()
+    for seen in (look(views, 20.0, ahead=NAN), look(views, 90.0, settling=True)):
+        assert np.isnan(seen.views[View.AHEAD]).all()
+
+
+def test_an_unusual_time_of_day_shows() -> None:
+    """What is expected next may be unusual for the time of the day: its distance counts, and the
+    running mean of it, in which ups and downs cancel and one outlier counts as no more than the
+    largest ordinary one."""
+    views = quiet()
+    assert [3.0] == look(views, 20.0, usual=17.0).views[View.UNUSUAL].tolist()
+    live(views, np.full(80, 20.0))
+    once = live(views, np.array([1e9]))[[View.UNUSUAL, View.UNUSUAL_MEAN], 0]
+    assert once[0] > 9e8 and once[1] == pytest.approx(LARGEST / 12.0, abs=0.05)
+    up_and_down = live(views, 20.0 + np.resize([3.0, -3.0], 100))[View.UNUSUAL_MEAN]
+    assert up_and_down[50:].max() < 0.3
+    shown = live(views, np.full(60, 24.0), expected=24.0)
+    assert shown[View.UNUSUAL_MEAN, -1] == pytest.approx(4.0, abs=0.1)
+    assert 0.0 == shown[View.RESIDUAL, -1]
+
+
+def test_a_spared_reading_leaves_the_running_figures() -> None:
+    """A glitch that is no part of what is normal moves neither noise nor level."""
+    views = quiet()
+    before = look(views, 20.0)
+    seen = look(views, 1e6)
+    views.learn(ONE, np.array([1e6]), seen, np.array([False]), np.array([True]))
+    after = look(views, 20.0)
+    assert before.views.tobytes() == after.views.tobytes()
+    assert before.baseline.tolist() == after.baseline.tolist()
+
+
 def test_the_relation_is_what_the_asset_says() -> None:
     """Its size counts; NaN where nothing is said."""
-    views, figures = quiet(), np.array([20.0])
+    views = quiet()
     for related, expected in ((-2.5, 2.5), (2.5, 2.5), (NAN, NAN)):
-        each = np.array([related])
-        seen = views.look(ONE, figures, figures, each, np.array([False]), figures)
+        seen = look(views, 20.0, related=related)
         assert [expected] == pytest.approx(seen.views[View.RELATION].tolist(), nan_ok=True)
 
 
