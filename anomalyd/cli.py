@@ -229,12 +229,22 @@ def _add_train(commands: Any) -> None:
         commands, "train", _train, "train a predictor, or fine-tune the shipped one on your data",
         "examples:\n"
         "  anomalyd train week1.csv week2.csv --out pump.safetensors\n"
+        "  anomalyd train week1.csv --predictor asset --config my.toml --out pumps.safetensors\n"
         "  anomalyd train --synthetic --seed 1 --out next_step.safetensors   (the shipped one)\n"
-        "Use it with `model = \"pump.safetensors\"` in a stream. The same data, seed and version\n"
-        "give the same weights. The last fifth of the data is held out for the closing figures.",
+        "  anomalyd train --predictor forecast week*.csv --out limits.safetensors\n"
+        "Use it with `model = \"pump.safetensors\"` in a stream, a forecaster with\n"
+        "`forecast_model`. The same data, seed and version give the same weights. The last fifth\n"
+        "of the data is held out for the closing figures.",
     )  # fmt: skip
     parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="CSV or Parquet files")
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.safetensors")
+    parser.add_argument(
+        "--predictor", choices=("next-step", "asset", "forecast"), default="next-step",
+        help="next-step: one channel from its past (default); asset: each member of an asset from "
+        "the others, for streams with group_by; forecast: early warnings for channels with limits "
+        "(low, high)",
+    )  # fmt: skip
+    _add_config(parser)
     parser.add_argument("--synthetic", action="store_true", help="learn from generated signals")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="default 1")
     parser.add_argument("--steps", type=int, metavar="N", help="batches to learn from")
@@ -242,12 +252,25 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    if options.predictor == "asset":
+        return _train_asset(options)
     if bool(options.data) == options.synthetic:
         raise ConfigError("train: give data files, or --synthetic, one of the two")
     _one_thread()
     from anomalyd import terminal
 
-    return terminal.train(options.data, options.out, options.seed, options.steps, options.series)
+    train = terminal.train_forecaster if options.predictor == "forecast" else terminal.train
+    return train(options.data, options.out, options.seed, options.steps, options.series)
+
+
+def _train_asset(options: argparse.Namespace) -> int:
+    if not options.data or options.synthetic or options.series:
+        raise ConfigError("train: --predictor asset learns from data files alone")
+    settings = load(options.config)
+    _one_thread()
+    from anomalyd import terminal
+
+    return terminal.train_asset(settings, options.data, options.out, options.seed, options.steps)
 
 
 # --- simulate ---------------------------------------------------------------------------------

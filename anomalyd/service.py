@@ -64,7 +64,8 @@ class Service:
         self._models = served.models
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
-            f"{own}/{each}" for each in ("status", "event", "alert/", "score/")
+            f"{own}/{each}"
+            for each in ("status", "event", "alert/", "forecast/", "range/", "score/")
         )
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
@@ -75,6 +76,8 @@ class Service:
             settings.alerts,
             settings.streams,
             served.predictors,
+            served.assets,
+            served.forecasters,
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
@@ -189,7 +192,7 @@ class Service:
             latency_counts=self._worker.latency_counts.tolist(),
             latency_sum_s=self._worker.latency_sum_s,
             alerts=dict(pipeline.open_alerts.transitions),
-            alerts_active=pipeline.open_alerts.count_active(),
+            alerts_active=pipeline.count_active(),
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,

@@ -82,13 +82,33 @@ class Stream(Section):
     group_by: tuple[str, ...] = Field(
         (), description="labels that make an asset: its channels are scored against each other too"
     )
+    inputs: tuple[str, ...] = Field(
+        (),
+        description="with group_by: members of an asset (by the remaining labels) that are "
+        "commands, set-points or machine state: the others are judged by them, they never are",
+    )
     model: Path | None = Field(
-        None, description="predictor for these channels; absent = the shipped one"
+        None,
+        description="predictor for these channels, or asset model with group_by; absent = the "
+        "shipped predictor",
     )
     channel: str | None = Field(
         None, min_length=1, description="channel's name; absent = topic from its first wildcard on"
     )
     unit: str = Field("", description="unit of the values, for the alerts")
+    low: float | None = Field(
+        None, description="lower limit: an alert when it is reached, and before it will be"
+    )
+    high: float | None = Field(None, description="upper limit, likewise")
+    forecast_model: Path | None = Field(
+        None, description="forecaster for channels with limits; absent = the shipped one"
+    )
+
+    @model_validator(mode="after")
+    def _limits_are_a_range(self) -> Self:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low = {self.low:g} must be less than high = {self.high:g}")
+        return self
 
 
 class Channels(Section):
@@ -131,6 +151,12 @@ class Alerts(Section):
     )
     plant_budget_per_day: float = Field(
         24.0, gt=0, description="... and all channels together a day; the stricter of the two holds"
+    )
+    forecast_budget_per_week: float = Field(
+        1.0,
+        gt=0,
+        description="early warnings that don't come true, that one channel with limits may raise a "
+        "week",
     )
     pending_readings: int = Field(
         1, ge=1, description="readings in a row at a score of 1 or more before an alert is raised"
@@ -317,8 +343,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{key} is not a setting{_nearest(str(problem['loc'][-1]))}"
         elif problem["type"] == "missing":
             yield f"{key} is missing"
-        elif not problem["loc"] or "password" in key:
-            # The value would be the whole tree, or a secret.
+        elif isinstance(problem["input"], dict) or "password" in key:
+            # The value would be the whole tree, a table of it, or a secret.
             yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
         else:
             yield f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,9 +24,13 @@ from rich.progress import (
 from anomalyd.adapters.recording import Recording
 from anomalyd.detection.experts import HORIZONS
 from anomalyd.model import checkpoint
+from anomalyd.model.asset_training import AssetPlan
+from anomalyd.model.forecast_training import ForecastPlan
 from anomalyd.model.training import TrainingPlan
 from anomalyd.runtime import replay as replaying
 from anomalyd.runtime import train as training
+from anomalyd.runtime import train_asset as asset_training
+from anomalyd.runtime import train_forecast as forecasting
 from anomalyd.runtime.replay import Block
 from anomalyd.runtime.report import Report
 from anomalyd.settings import Settings
@@ -70,12 +75,12 @@ def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int
             progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
 
         if data:
-            start = checkpoint.load(checkpoint.shipped()).network
+            start = checkpoint.shipped_network()
             trained = training.on_recordings(data, start, seed, plan, step)
         else:
             drawn = series or training.SYNTHETIC_SERIES
             trained = training.on_synthetic(seed, plan, drawn, step)
-    training.write(trained, out)
+    training.write(trained.network, trained.card, out)
     report = trained.report
     _tell(
         console,
@@ -83,6 +88,63 @@ def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int
         f"{_list(report.mae)} of persistence's (best single expert "
         f"{_list(report.mae_best_expert)}, seasonal-naive {_list(report.mae_seasonal_naive)}); "
         f"log-loss {_list(report.nll)} (persistence {_list(report.nll_persistence)})",
+    )
+    _tell(console, f"model in {out}")
+    return 0
+
+
+def train_asset(
+    settings: Settings, data: list[Path], out: Path, seed: int, steps: int | None
+) -> int:
+    """Train a network for the assets that the streams make of `data`."""
+    console = Console(stderr=True)
+    plan = AssetPlan(steps=steps or AssetPlan().steps)
+    with _progress(console, "training", plan.steps) as (progress, task):
+
+        def step(done: int, loss: float) -> None:
+            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
+
+        trained = asset_training.on_recordings(data, settings.streams, seed, plan, step)
+    training.write(trained.network, trained.card, out)
+    config, report = trained.network.config, trained.report
+    if trained.left_out:
+        _tell(console, f"left out, short or not of this class: {', '.join(trained.left_out)}")
+    _tell(
+        console,
+        f"{report.assets} assets of {len(config.members)} members ({', '.join(config.members)}) "
+        f"and {len(config.inputs)} inputs; last fifths, {report.rows} rows: mean absolute error "
+        f"{report.mae:.3f} standard deviations (linear {report.mae_linear:.3f}, mean "
+        f"{report.mae_mean:.3f})",
+    )
+    _tell(console, f"model in {out}")
+    return 0
+
+
+def train_forecaster(
+    data: list[Path], out: Path, seed: int, steps: int | None, series: int | None
+) -> int:
+    """The same for the forecaster of channels with limits."""
+    console = Console(stderr=True)
+    default = ForecastPlan() if not data else ForecastPlan(steps=1000, learning_rate=1e-3)
+    plan = replace(default, steps=steps or default.steps)
+    with _progress(console, "training", plan.steps) as (progress, task):
+
+        def step(done: int, loss: float) -> None:
+            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
+
+        if data:
+            start = checkpoint.shipped_forecaster()
+            trained = forecasting.on_recordings(data, start, seed, plan, step)
+        else:
+            drawn = series or forecasting.SYNTHETIC_COURSES
+            trained = forecasting.on_synthetic(seed, plan, drawn, step)
+    training.write(trained.network, trained.card, out)
+    report = trained.report
+    _tell(
+        console,
+        f"held out: {report.courses} windows; mean absolute error {report.mae:.3f} of "
+        f"persistence's (line {report.mae_line:.3f}); within the 80 % interval: "
+        f"{report.within_80_value:.1%} of values, {report.within_80_peak:.1%} of maxima",
     )
     _tell(console, f"model in {out}")
     return 0

@@ -31,9 +31,13 @@ STREAM: dict[str, Any] = {
     "time": "ts",
     "interval_s": 1.0,
     "group_by": ["line", "machine"],
+    "inputs": ["setpoint"],
     "model": "pump.safetensors",
     "channel": "{machine}.{sensor}",
     "unit": "bar",
+    "low": 0.5,
+    "high": 8.0,
+    "forecast_model": "limits.safetensors",
 }
 
 

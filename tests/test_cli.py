@@ -81,7 +81,7 @@ def test_the_contracts_options_exist(capsys: pytest.CaptureFixture[str]) -> None
         "demo": "--seconds --port",
         "check": "--config",
         "replay": "INPUT --out --config --report",
-        "train": "DATA --out --synthetic --seed",
+        "train": "DATA --out --predictor --config --synthetic --seed",
         "simulate": "--broker --channels --rate --csv --speed",
     }.items():
         text = Run(capsys, command, "--help").out
@@ -133,6 +133,8 @@ NO_STREAMS = "anomalyd: no [[streams]]: `anomalyd run` would have nothing to lis
         ["train"],
         ["train", "--out", "x.safetensors"],
         ["train", "day.csv", "--synthetic", "--out", "x.safetensors"],
+        ["train", "--predictor", "asset", "--out", "x.safetensors"],
+        ["train", "day.csv", "--predictor", "asset", "--series", "3", "--out", "x.safetensors"],
         ["simulate"],
         ["simulate", "--broker", "127.0.0.1"],
         ["simulate", "--broker", ":1883"],
@@ -321,6 +323,47 @@ def test_train_writes_a_model_that_replay_uses(
     replayed = Run(capsys, "replay", source, "--out", tmp_path / "out.csv", "--config", config)
     assert 0 == replayed.status
     assert 1201 == len((tmp_path / "out.csv").read_text().splitlines())
+
+
+def test_an_asset_model_is_trained_and_used_with_one_configuration(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The stream that makes the assets names the model that is yet to be made."""
+    rows = "".join(
+        f"{1_700_000_000 + step},{step % 7},{3 * (step % 7)},{step % 5}\n" for step in range(300)
+    )
+    source = written(tmp_path, "timestamp,a/flow,a/speed,b/flow\n" + rows, "day.csv")
+    config = written(
+        tmp_path,
+        "[[streams]]\ntopic = '{m}/{x}'\ngroup_by = ['m']\nmodel = 'pumps.safetensors'\n",
+    )
+    about = ("--predictor", "asset", "--config", config, "--steps", "2")
+    trained = Run(capsys, "train", source, *about, "--out", tmp_path / "pumps.safetensors")
+    assert 0 == trained.status
+    assert "left out, short or not of this class: day.csv: b" in trained.err
+    assert "1 assets of 2 members (flow, speed) and 0 inputs" in trained.err
+    replayed = Run(capsys, "replay", source, "--out", tmp_path / "out.csv", "--config", config)
+    assert 0 == replayed.status
+    assert 901 == len((tmp_path / "out.csv").read_text().splitlines())
+
+
+def test_train_writes_a_forecaster_that_replay_uses(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """For streams with limits."""
+    rows = "".join(f"{1_700_000_000 + step},{step % 7}\n" for step in range(600))
+    source = written(tmp_path, "timestamp,a\n" + rows, "day.csv")
+    model = tmp_path / "limits.safetensors"
+    trained = Run(
+        capsys, "train", source, "--predictor", "forecast", "--out", model, "--steps", "2"
+    )
+    assert 0 == trained.status
+    assert "held out:" in trained.err
+    settings = "[[streams]]\ntopic = '{x}'\nhigh = 5.5\nforecast_model = 'limits.safetensors'\n"
+    config = written(tmp_path, settings)
+    replayed = Run(capsys, "replay", source, "--out", tmp_path / "out.csv", "--config", config)
+    assert 0 == replayed.status
+    assert "range" in replayed.err
 
 
 def test_train_on_a_bad_file_is_one_line_and_1(

@@ -216,6 +216,10 @@ def test_a_mistake_does_not_show_the_password(tmp_path: Path, text: str) -> None
             "[mqtt]\nreconnect_min_s = 5\nreconnect_max_s = 3\n",
             "mqtt.reconnect_max_s must not be less than",
         ),
+        (
+            "[[streams]]\ntopic = 'a'\nlow = 5\nhigh = 5\n",
+            "streams.0: low = 5 must be less than high = 5",
+        ),
         ("[mqtt\n", "anomalyd.toml: "),
         ("mqtt = 1\n", "mqtt = 1: "),
     ],

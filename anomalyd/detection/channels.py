@@ -24,6 +24,8 @@ class Channel:
     """index of its stream in the settings; -1 = none, the defaults hold"""
     unit: str = ""
     asset: str | None = None
+    member: str = ""
+    """which of the asset's channels it is: the labels that the asset's name leaves over"""
 
 
 class ChannelTable:

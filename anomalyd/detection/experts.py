@@ -195,12 +195,12 @@ def _learn_levels(state: Floats, values: Floats) -> Floats:
     state[DIFFERENCE] = clipped
     state[LAST] = values
     state[COUNT] = count + 1.0
-    return tame
+    return np.asarray(tame)
 
 
 def _persistence_of_change(state: Floats) -> Floats:
     """(B,) lag-1 correlation of the differences, in [-0.9, 0.95]."""
-    return np.clip(state[COVARIANCE] / (state[VARIANCE] + 1e-300), -0.9, 0.95)
+    return np.asarray(np.clip(state[COVARIANCE] / (state[VARIANCE] + 1e-300), -0.9, 0.95))
 
 
 def _outlook(state: Floats, forecasts: Floats, has_profile: Flags, has_cycle: Flags) -> Outlook:

@@ -43,6 +43,10 @@ class Kind(IntEnum):
     """not newer than the channel's last reading: left out"""
     VALUE = 6
     """not a number, or larger than any instrument reads: left out"""
+    RANGE = 7
+    """out of the limits in the configuration; of alerts, not of readings"""
+    FORECAST = 8
+    """on its way to one of them; of alerts, not of readings"""
 
 
 STATE_NAMES = tuple(state.name.lower() for state in State)

@@ -75,6 +75,7 @@ class Relations:
         self._slot = np.zeros(capacity, dtype=np.int64)
         self._rows = np.zeros(shape, dtype=np.int64)  # row + 1; 0 = none
         self._active, self._spoke = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
+        self._judged = np.ones(shape, dtype=np.bool_)
         self._value, self._mean, self._residual = (np.zeros(shape) for _ in range(3))
         self._time, self._interval = (np.zeros(shape) for _ in range(2))
         self._compared, self._lasts = np.zeros(capacity), np.zeros(capacity)
@@ -82,15 +83,16 @@ class Relations:
         self._covariance = np.zeros((capacity, MEMBERS, MEMBERS))
         self._precision = np.zeros((capacity, MEMBERS, MEMBERS))
 
-    def join(self, row: int, asset: int) -> None:
+    def join(self, row: int, asset: int, judged: bool = True) -> None:
         """Make a channel a member of an asset, from its first reading on; one too many is not
-        compared."""
+        compared. One that is not `judged` is known beforehand: the others are held against it."""
         free = np.flatnonzero(self._rows[asset] == 0)
         if not free.size:
             return
         slot = int(free[0])
         self._asset[row], self._slot[row] = asset, slot
         self._rows[asset, slot] = row + 1
+        self._judged[asset, slot] = judged
 
     def leave(self, rows: Rows) -> None:
         """Take channels out of their assets."""
@@ -174,6 +176,17 @@ class Relations:
         complete = (active.sum(axis=1) > 1) & np.all(spoke | ~active, axis=1)
         return self._compare(self._together(assets[complete]))
 
+    def replace(self, compared: Compared, rows: Rows, missed: Floats, evidence: Floats) -> Compared:
+        """Put the residuals of a better expectation in the place of the regression's: `missed`,
+        smoothed and in channel units, and `evidence` of the compared channels in `rows` (R,)."""
+        assets, slots = self._at(rows)
+        at = np.searchsorted(compared.assets, assets), slots
+        spread = self.spread(rows)
+        residual = np.divide(missed, spread, where=spread > 0.0, out=np.zeros_like(missed))
+        self._residual[assets, slots] = residual
+        compared.residuals[at], compared.evidence[at] = residual, evidence
+        return compared
+
     def learn(self, compared: Compared, learns: Flags) -> None:
         """Let the compared assets teach their covariances where `learns` (per asset)."""
         assets = compared.assets[learns]
@@ -232,6 +245,7 @@ class Relations:
         own = np.diagonal(precision, axis1=1, axis2=2)
         joint = np.einsum("aij,aj->ai", precision, np.clip(z, -50.0, 50.0))
         known = (self._ticks[assets] >= _KNOWN_AFTER_TICKS)[:, None] & (own > 0.0)
+        known &= self._judged[assets]
         residual = np.divide(joint, own, where=known, out=np.zeros_like(joint))
         smoothed = self._residual[assets]
         smoothed += (residual - smoothed) / _SMOOTHING_TICKS

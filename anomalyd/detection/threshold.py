@@ -5,7 +5,7 @@ normal: a histogram over the logarithm of its size, four bins an octave, with ex
 forgetting. The *surprise* of a value is -log10 of the share of normal values that were larger: the
 conformal p-value of one reading (Laxhammar and Falkman, "Conformal prediction for distribution-
 independent anomaly detection in streaming vessel data", 2010). Beyond all that was seen, the tail
-is taken to go on as a power law with the slope of its last decade (Hill, "A simple general
+is taken to go on as a power law with a slope like that of its last decades (Hill, "A simple general
 approach to inference about the tail of a distribution", 1975), believed only as far as there are
 values to tell it from.
 
@@ -14,6 +14,8 @@ can be averaged and compared. Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +30,22 @@ _DECADES_A_BIN = np.log10(2.0) / _PER_OCTAVE
 MEMORY = 5000.0
 """values, equally weighted until there are so many"""
 _HEAVIEST_WEIGHT = 1e6  # weights grow instead of all others shrinking, up to here
-_STEEPEST, _SHALLOWEST = 8.0, 3.0  # slopes of the tail
+_SHALLOWEST = 3.0  # slope of the heaviest tail
 _BELIEF = 500.0  # values by which half of the slope that they show is believed
 _LAST = 0.37  # a value this old (in weights) still counts as the largest
-_DECADE = 0.01, 0.001  # shares of values above, between which the slope is read
+_DECADES = 0.1, 0.01, 0.001  # shares of values above, between which slopes are read
 _CROWDED = 0.6  # share in the lowest bin from which the bins move down
 _ROOM = 4
 
 
 class Tails:
-    """Sketches of `views` views of `capacity` channels; 178 bytes each."""
+    """Sketches of some views of `capacity` channels; 178 bytes each."""
 
-    def __init__(self, capacity: int, views: int) -> None:
+    def __init__(self, capacity: int, steepest: Sequence[float]) -> None:
+        """`steepest`: for each view, no steeper slope of its tail is believed. Neighbouring values
+        of a slow view are alike: it has seen few excursions, and the next may go further."""
+        views = len(steepest)
+        self._steepest = np.array(steepest)
         # zeros, not empty: the pages of rows that are never used are never touched.
         self._bins = np.zeros((capacity, views, BINS), dtype=np.float32)
         self._origin = np.zeros((capacity, views), dtype=np.int16)
@@ -120,7 +126,7 @@ class Tails:
             self._origin[rows] -= np.int16(_ROOM) * crowded
         tail = _Tail(bins, weight)
         self._end[rows] = tail.position(_LAST)
-        self._slope[rows] = tail.slope()
+        self._slope[rows] = tail.slope(self._steepest)
 
     def _make_room(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
         """Move the bins up where `at` is beyond them; what falls out at the foot stays there."""
@@ -165,12 +171,15 @@ class _Tail:
         part = np.clip((wanted - low) / np.maximum(high - low, 1e-9), 0.0, 1.0)
         return np.asarray(BINS - (full - 1 + part), dtype=np.float64)
 
-    def slope(self) -> Floats:
-        """-d log10(share above) / d log10(value) at the end of the tail."""
-        first, last = (self.position(share * self.values) for share in _DECADE)
-        decades = np.maximum(last - first, 1e-3) * _DECADES_A_BIN
+    def slope(self, steepest: Floats) -> Floats:
+        """-d log10(share above) / d log10(value) at the end of the tail: that of the last decade,
+        and as much steeper again as half its growth from the decade before (a power law's doesn't
+        grow, a bell curve's does)."""
+        tenth, hundredth, thousandth = (self.position(each * self.values) for each in _DECADES)
+        before = 1.0 / (np.maximum(hundredth - tenth, 1.0) * _DECADES_A_BIN)
+        last = 1.0 / (np.maximum(thousandth - hundredth, 0.5) * _DECADES_A_BIN)
+        shown = np.clip(last * np.sqrt(np.maximum(last / before, 1.0)), _SHALLOWEST, steepest)
         belief = self.values / (self.values + _BELIEF)
-        shown = np.clip(np.log10(_DECADE[0] / _DECADE[1]) / decades, _SHALLOWEST, _STEEPEST)
         return np.asarray(_SHALLOWEST + belief * (shown - _SHALLOWEST))
 
 

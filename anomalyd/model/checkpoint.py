@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,15 +19,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from anomalyd.errors import ModelError
+from anomalyd.model.asset import AssetConfig, AssetNetwork
+from anomalyd.model.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from anomalyd.model.next_step import NextStep, NextStepConfig
 
-Network = NextStep
+Network = NextStep | AssetNetwork | EncoderDecoder
 """every kind of network that a model file can hold"""
 
-FORMATS: Mapping[str, tuple[type[Network], type[NextStepConfig]]] = {
+FORMATS: Mapping[str, tuple[Callable[[Any], Network], Callable[..., Any]]] = {
     "anomalyd-next-step-2": (NextStep, NextStepConfig),
+    "anomalyd-asset-1": (AssetNetwork, AssetConfig),
+    "anomalyd-forecast-1": (EncoderDecoder, EncoderDecoderConfig),
 }
 SHIPPED = "next_step.safetensors"
+SHIPPED_FORECAST = "forecast.safetensors"
 _MANIFEST = "anomalyd"
 
 
@@ -82,9 +87,26 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(network.eval(), card, manifest["sha256"])
 
 
-def shipped() -> Path:
-    """Where the pretrained predictor is installed."""
-    return Path(str(files("anomalyd.model") / "pretrained" / SHIPPED))
+def shipped(name: str = SHIPPED) -> Path:
+    """Where a pretrained network is installed."""
+    return Path(str(files("anomalyd.model") / "pretrained" / name))
+
+
+def shipped_network() -> NextStep:
+    """The pretrained predictor."""
+    network = load(shipped()).network
+    if not isinstance(network, NextStep):
+        raise ModelError(f"{shipped()}: not a next-step predictor")
+    return network
+
+
+def shipped_forecaster() -> EncoderDecoder:
+    """The pretrained forecaster of channels with limits."""
+    path = shipped(SHIPPED_FORECAST)
+    network = load(path).network
+    if not isinstance(network, EncoderDecoder):
+        raise ModelError(f"{path}: not a forecaster")
+    return network
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -8,6 +8,7 @@ ids.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,6 +16,9 @@ from typing import Literal
 import msgspec
 
 SCHEMA = "anomalyd/alert/1"
+
+_SPANS = (("s", 1.0, 99.5), ("min", 60.0, 99.5), ("h", 3600.0, 47.5), ("days", 86400.0, math.inf))
+"""unit, seconds in it, and how many of it are still said in it"""
 
 Transition = Literal["raised", "updated", "cleared"]
 Severity = Literal["warning", "critical"]
@@ -33,6 +37,15 @@ class Sample(msgspec.Struct, frozen=True):
     t: str
     value: float
     expected: float | None
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """When a limit will be reached: half of the times before `likely`, four times in five between
+    `earliest` and `latest`."""
+
+    earliest: str
+    likely: str
+    latest: str
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +74,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     instance: str
     runbook_url: str
+    limit: float | None = None
+    """of kinds range and forecast"""
+    crosses_at: Crossing | None = None
+    """of kind forecast"""
 
 
 def json_schema() -> bytes:
@@ -84,6 +101,16 @@ def iso(time_s: float) -> str:
 def number(figure: float) -> float | None:
     """A figure for JSON: None where it is unknown."""
     return figure if figure == figure else None
+
+
+def span(earliest_s: float, likely_s: float, latest_s: float) -> str:
+    """A time to come with its interval, as one says it: "40-70 min (likely 52)"."""
+    unit, seconds = next(
+        (unit, seconds) for unit, seconds, most in _SPANS if latest_s < most * seconds
+    )
+    times_s = (earliest_s, likely_s, latest_s)
+    earliest, likely, latest = (f"{time_s / seconds:.2g}" for time_s in times_s)
+    return f"{earliest}-{latest} {unit} (likely {likely})"
 
 
 def reason(kind: str, value: float, expected: float, lower: float, upper: float, unit: str) -> str:

@@ -23,6 +23,9 @@ log = logging.getLogger("anomalyd.alerts")
 Send = Callable[[str, bytes, int, bool], bool]
 """topic, payload, QoS, retain -> False where the queue is full"""
 
+OWN_TOPICS = ("forecast", "range")
+"""kinds of alerts that may be open beside the channel's other one, and have a topic of their own"""
+
 _LEVELS = {"raised": logging.WARNING, "updated": logging.DEBUG, "cleared": logging.INFO}
 
 
@@ -46,7 +49,8 @@ class Announcer:
 
     def _tell_alert(self, alert: Alert) -> None:
         document = self._encoder.encode(alert)
-        kept = self._send(f"{self._root}/alert/{alert.channel}", document, 1, True)
+        topic = alert.kind if alert.kind in OWN_TOPICS else "alert"
+        kept = self._send(f"{self._root}/{topic}/{alert.channel}", document, 1, True)
         kept &= self._send(f"{self._root}/event", document, 1, False)
         if not kept:
             self.lost["outbox"] += 1

@@ -115,7 +115,9 @@ class Episodes:
         """The reading that raised the alert. The file may call its channel otherwise, so it is
         known by its figures; the name decides where two channels have said the same."""
         same = np.abs(readings[:, _TIME] - _seconds(alert.started_at)) <= _MS
-        same &= (readings[:, _VALUE] == alert.value) & (readings[:, _SCORE] == alert.score)
+        same &= readings[:, _VALUE] == alert.value
+        if alert.limit is None:  # the score of the others is their own, not the reading's
+            same &= readings[:, _SCORE] == alert.score
         found: list[int] = np.flatnonzero(same).tolist()
         return max(found, key=lambda at: names[int(rows[at])].endswith(alert.channel))
 

@@ -22,7 +22,7 @@ from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.pipeline import Pipeline
-from anomalyd.runtime.streams import StreamReader, read_streams
+from anomalyd.runtime.streams import StreamReader, channel_of, read_streams
 from anomalyd.settings import Stream
 
 log = logging.getLogger(__name__)
@@ -93,17 +93,8 @@ class Intake:
         return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
 
     def channel(self, name: str) -> Channel:
-        """The channel that a replayed file's column stands for.
-
-        The name may be a whole topic, or a topic without its stream's literal prefix; where no
-        stream matches, it is a channel with the defaults.
-        """
-        for reader in self._readers:
-            for topic in (name, reader.pattern.prefix + name):
-                match = reader.pattern.match(topic)
-                if match is not None:
-                    return reader.channel(match, "")
-        return Channel(name, {}, -1)
+        """The channel that a replayed file's column stands for."""
+        return channel_of(self._readers, name)
 
     def silent(self, now_s: float, longest_s: float) -> list[int]:
         """Rows of channels that have not spoken for `longest_s` monotonic seconds."""

@@ -17,7 +17,6 @@ import numpy as np
 from anomalyd.detection.alert import AlertStates, Transitions
 from anomalyd.detection.channels import ChannelTable
 from anomalyd.detection.reading import KIND_NAMES, Floats, Readings, Rows, Verdicts
-from anomalyd.detection.relation import Relations
 from anomalyd.detection.score import WEEK_S
 from anomalyd.detection.window import Windows
 from anomalyd.runtime import alerts as documents
@@ -47,11 +46,11 @@ class OpenAlerts:
         table: ChannelTable,
         states: AlertStates,
         windows: Windows,
-        relations: Relations,
+        shares_of: Callable[[int], tuple[Rows, Floats]],
         model_of: Callable[[int], str],
     ) -> None:
-        """The columns are the pipeline's and only looked at; `model_of`: a row -> its model's
-        name."""
+        """The columns are the pipeline's and only looked at. `shares_of`: a row -> the channels of
+        its asset and their shares of what is wrong; `model_of`: a row -> its model's name."""
         self.transitions: Counter[tuple[str, str, str]] = Counter()
         """(kind, severity, transition) -> how often it was told"""
         self._instance = instance
@@ -59,7 +58,7 @@ class OpenAlerts:
         self._table = table
         self._states = states
         self._windows = windows
-        self._relations = relations
+        self._shares_of = shares_of
         self._model_of = model_of
         self._open: dict[int, _OpenAlert] = {}
         self._raised: deque[float] = deque(maxlen=100_000)
@@ -169,7 +168,7 @@ class OpenAlerts:
     def _contributors(self, row: int, kind: str) -> list[Contributor]:
         if kind != "relation":
             return [Contributor(self._table[row].name, 1.0)]
-        rows, shares = self._relations.shares(row)
+        rows, shares = self._shares_of(row)
         ranked = zip(rows.tolist(), shares.tolist(), strict=True)
         return [
             Contributor(self._table[other].name, round(share, 4))

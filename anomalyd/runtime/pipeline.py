@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,18 +29,26 @@ from anomalyd.detection.reading import (
     State,
     Verdicts,
 )
+from anomalyd.detection.reference import COMMISSIONING_READINGS, Held, Reference
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
-from anomalyd.detection.score import WEEK_S, Scorer
+from anomalyd.detection.score import SCORE_LIMIT, WEEK_S, Look, Scorer
 from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
+from anomalyd.model.asset_predictor import AssetPredictor
+from anomalyd.model.forecaster import Forecaster
 from anomalyd.model.predictor import Predictor
 from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.assets import Assets
+from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.settings import Alerts, Channels, Stream
 
 LARGEST_VALUE = 1e36
 """no instrument reads more, and 32-bit floats still hold it"""
+_CAUTION = 0.5
+_REFERENCE_SHARE = 0.1
+"""of a channel's budget of false alarms, for each of its references"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +75,12 @@ class Pipeline:
         alerts: Alerts,
         streams: Sequence[Stream],
         predictors: Sequence[Predictor],
+        networks: Sequence[AssetPredictor | None] = (),
+        forecasters: Sequence[Forecaster | None] = (),
     ) -> None:
-        """`predictors`: one for each stream, then the one for channels of no stream."""
+        """`predictors`: one for each stream, then the one for channels of no stream. `networks`:
+        of the assets of each stream; none, or None: the running covariance serves. `forecasters`:
+        one for each stream, None for those without limits."""
         capacity = channels.max
         self.table = ChannelTable(capacity)
         self.rejected: Counter[str] = Counter()
@@ -82,6 +94,9 @@ class Pipeline:
         self._cadence = Cadence(capacity, channels.gap_intervals)
         self._stillness = Stillness(capacity)
         self._relations = Relations(capacity)
+        self._networks = Assets(capacity, networks)
+        self._reference = Reference(capacity)
+        self._judged = np.ones(capacity, dtype=np.bool_)
         self._scorer = Scorer(capacity, channels.warmup_readings)
         self._states = AlertStates(
             capacity,
@@ -104,8 +119,18 @@ class Pipeline:
             self.table,
             self._states,
             self._windows,
-            self._relations,
+            self._shares_of,
             self._model_of,
+        )
+        self._limits = LimitWatch(
+            instance,
+            alerts,
+            streams,
+            forecasters,
+            self.table,
+            self._windows,
+            self._cadence,
+            self.open_alerts.transitions,
         )
 
     # --- channels ---------------------------------------------------------------------------
@@ -119,23 +144,31 @@ class Pipeline:
         predictor = self._predictor_of_stream[channel.stream]
         self._predictor[row] = self._predictors.index(predictor)
         predictor.reset(rows)
-        for columns in (self._windows, self._stillness, self._scorer, self._states):
+        for columns in (
+            self._windows, self._stillness, self._scorer, self._states, self._reference
+        ):  # fmt: skip
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
         self._expected[:, row] = self._score[row] = np.nan
+        self._limits.reset(row)
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
-            self._relations.join(row, self._assets[channel.asset])
+            asset = self._assets[channel.asset]
+            self._judged[row] = channel.member not in self._streams[channel.stream].inputs
+            self._relations.join(row, asset, bool(self._judged[row]))
+            self._networks.join(row, asset, channel)
         return row
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
-        rows = np.array([row])
+        rows, cleared = np.array([row]), self._limits.retire(row, now_s)
         last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
-        cleared = self.open_alerts.retire(row, last, now_s)
+        cleared += self.open_alerts.retire(row, last, now_s)
         self._relations.leave(rows)
+        self._networks.leave(row)
+        self._judged[row] = True
         asset = self.table[row].asset
         if asset in self._assets and self._relations.empty(self._assets[asset]):
             self._free_assets.append(self._assets.pop(asset))
@@ -145,6 +178,9 @@ class Pipeline:
 
     def _model_of(self, row: int) -> str:
         return self._predictors[int(self._predictor[row])].name
+
+    def _shares_of(self, row: int) -> tuple[Rows, Floats]:
+        return self._networks.shares(row) or self._relations.shares(row)
 
     # --- readings ---------------------------------------------------------------------------
 
@@ -183,10 +219,12 @@ class Pipeline:
     ) -> list[Alert]:
         rows, times, values = readings.rows, readings.times, readings.values
         self._predict(rows[beat.step])
+        self._recommission(rows, times, beat)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
         expected = self._expected[:, rows]
-        risk = self.budget_per_week / WEEK_S * self._cadence.interval_s(rows)
+        risk = self._risk(rows)
+        quantum = self._quantum(rows)
         look = self._scorer.look(
             rows,
             times,
@@ -194,10 +232,12 @@ class Pipeline:
             expected,
             settling,
             self._relations,
-            self._quantum(rows),
+            quantum,
             risk,
             self._states.states(rows) >= State.PENDING,
         )
+        held = self._hold(rows, values, quantum, _REFERENCE_SHARE * risk)
+        look = self._sustained(rows, times, look, held)
         still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
         stuck = still > np.nan_to_num(look.score)
         score = np.where(stuck, still, look.score)
@@ -206,6 +246,8 @@ class Pipeline:
         changed = self._states.advance(rows, times, score, kind, np.isnan(score))
         learns = ~self._states.quarantined(rows, times)
         self._stillness.learn(rows, values, learns)
+        accepted = learns & (self._states.states(rows) == State.FIRING)
+        self._reference.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
         self._compare(readings, self._cadence.interval_s(rows))
         self._windows.append(rows, times, values, expected[Expected.NEXT], ~beat.step)
@@ -224,7 +266,56 @@ class Pipeline:
             (verdicts.kind, kind),
         ):
             column[at] = figures
-        return self.open_alerts.tell(rows, at, times, changed, verdicts)
+        alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)
+        warming = state == State.WARMING
+        return alerts + self._limits.observe(readings, beat.step, beat.gap, warming)
+
+    def _risk(self, rows: Rows) -> Floats:
+        """(B,) false alarms that one reading may raise."""
+        return self.budget_per_week / WEEK_S * self._cadence.interval_s(rows)
+
+    def _recommission(self, rows: Rows, times: Floats, beat: Beat) -> None:
+        """Nobody knows what a plant was turned to in a silence longer than its commissioning."""
+        silent_s = times - self._cadence.last_s(rows)
+        long = silent_s > COMMISSIONING_READINGS * self._cadence.interval_s(rows)
+        quiet = self._states.states(rows) < State.PENDING
+        self._reference.reset(rows[beat.gap & long & quiet])
+
+    def _hold(self, rows: Rows, values: Floats, quantum: Floats, risk: Floats) -> Held:
+        # A mean resolves less than a reading does; a channel that never changed has no resolution.
+        floor = np.where(quantum > 0.0, 0.5 * quantum, np.inf)
+        return self._reference.look(rows, values, floor, risk)
+
+    def _sustained(self, rows: Rows, times: Floats, look: Look, held: Held) -> Look:
+        """What the references add: they speak where they say more than the other views. On a
+        channel that has alarmed of late, they must say more to raise an alert, not to hold it."""
+        fresh = ~np.isnan(self._relations.residual(rows, times))
+        astray = self._networks.look(rows, fresh)
+        firing = self._states.states(rows) == State.FIRING
+        caution = np.where(firing, 1.0, 1.0 + _CAUTION * self._scorer.alarms(rows))
+        off_level = held.score / caution
+        by_level = ~(off_level < np.nan_to_num(look.score)) & (off_level >= 1.0)
+        score = np.fmax(look.score, np.where(np.isnan(look.score), np.nan, off_level))
+        by_others = (astray.score > np.nan_to_num(score)) & (astray.score >= 1.0)
+        score = np.where(np.isnan(score), score, np.fmax(score, astray.score))
+        score = np.where(self._judged[rows], np.minimum(score, SCORE_LIMIT), score * 0.0)
+        kind = np.where(by_level, Kind.RESIDUAL, look.kind)
+        kind = np.where(by_others, Kind.RELATION, kind)
+        kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
+        expected, half = look.expected, look.upper - look.expected
+        for chosen, centre, limit in (
+            (by_level, held.mean, held.limit),
+            (by_others, astray.expected, astray.limit),
+        ):
+            expected, half = np.where(chosen, centre, expected), np.where(chosen, limit, half)
+        return replace(
+            look,
+            score=score,
+            kind=kind,
+            expected=expected,
+            lower=expected - half,
+            upper=expected + half,
+        )
 
     def _predict(self, rows: Rows) -> None:
         """Let the predictors take the last value of channels that begin a new step.
@@ -255,10 +346,13 @@ class Pipeline:
         )
         if not compared.assets.size:
             return
-        self._scorer.elect(compared)
         rows = np.maximum(compared.rows, 0)
-        last_s = self._cadence.last_s(rows.ravel())
-        under = self._states.quarantined(rows.ravel(), last_s).reshape(rows.shape)
+        flat = rows.ravel()
+        under = self._states.quarantined(flat, self._cadence.last_s(flat)).reshape(rows.shape)
+        accepted = (self._states.states(rows) == State.FIRING) & ~under
+        risk = _REFERENCE_SHARE * self._risk(flat).reshape(rows.shape)
+        compared = self._networks.compare(compared, self._relations, under, accepted, risk)
+        self._scorer.elect(compared)
         learns = np.logical_not((under & (compared.rows >= 0)).any(axis=1))
         self._relations.learn(compared, learns)
 
@@ -284,3 +378,12 @@ class Pipeline:
         states = self._states.states(np.array(rows, dtype=np.intp))
         counts = np.bincount(states, minlength=len(State))
         return dict(zip(STATE_NAMES, counts.tolist(), strict=True))
+
+    def count_active(self) -> Mapping[str, int]:
+        """Open alerts by severity."""
+        ahead = self._limits.count_active()
+        active = self.open_alerts.count_active()
+        return {
+            "warning": active["warning"] + ahead["warning"],
+            "critical": active["critical"] + ahead["critical"],
+        }

@@ -53,6 +53,8 @@ class Replay:
             settings.alerts,
             settings.streams,
             served.predictors,
+            served.assets,
+            served.forecasters,
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._rows: dict[str, int] = {}

@@ -33,11 +33,27 @@ class StreamReader:
     def channel(self, match: Match, field: str) -> Channel:
         """What a matching topic, and a field of its payload ("" = its own value), is called."""
         name = f"{match.channel}/{_UNFIT.sub('_', field)}" if field else match.channel
-        asset = None
+        asset, member = None, ""
         if self.stream.group_by:
-            labels = (match.labels[label] for label in self.stream.group_by)
-            asset = f"{self.index}:" + "/".join(labels)
-        return Channel(name, match.labels, self.index, self.stream.unit, asset)
+            group = self.stream.group_by
+            asset = f"{self.index}:" + "/".join(match.labels[label] for label in group)
+            rest = [value for label, value in match.labels.items() if label not in group]
+            member = "/".join([*rest, field] if field else rest)
+        return Channel(name, match.labels, self.index, self.stream.unit, asset, member)
+
+
+def channel_of(readers: Sequence[StreamReader], name: str) -> Channel:
+    """The channel that a recording's column stands for.
+
+    The name may be a whole topic, or a topic without its stream's literal prefix; where no stream
+    matches, it is a channel with the defaults.
+    """
+    for reader in readers:
+        for topic in (name, reader.pattern.prefix + name):
+            match = reader.pattern.match(topic)
+            if match is not None:
+                return reader.channel(match, "")
+    return Channel(name, {}, -1)
 
 
 def read_streams(streams: Sequence[Stream]) -> list[StreamReader]:
@@ -45,6 +61,8 @@ def read_streams(streams: Sequence[Stream]) -> list[StreamReader]:
     readers = []
     for index, stream in enumerate(streams):
         pattern = TopicPattern(stream.topic, stream.channel)
+        if stream.inputs and not stream.group_by:
+            raise ConfigError(f"inputs of topic {stream.topic!r}: they need a group_by")
         missing = set(stream.group_by) - set(pattern.names)
         if missing:
             raise ConfigError(

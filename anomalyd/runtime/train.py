@@ -7,7 +7,7 @@ model did on it, and how it was made.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from anomalyd.adapters.recording import Recording
 from anomalyd.detection.reading import Floats
 from anomalyd.errors import DataError
 from anomalyd.model import checkpoint, training
+from anomalyd.model.asset_training import AssetPlan, AssetReport
+from anomalyd.model.forecast_training import ForecastPlan, ForecastReport
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.synthetic import Corpus, corpus
 from anomalyd.model.training import Report, Series, TrainingPlan
@@ -49,7 +51,7 @@ def on_synthetic(seed: int, plan: TrainingPlan, series: int, progress: Progress)
     data: dict[str, object] = {
         "synthetic": {"seed": seed, "series": series, "readings": SYNTHETIC_LENGTH}
     }
-    return Trained(network, report, _card(seed, plan, data, report))
+    return Trained(network, report, made_by(seed, plan, data, report))
 
 
 def validate_synthetic(network: NextStep) -> Report:
@@ -67,22 +69,37 @@ def on_recordings(
     report = training.evaluate(network, held)
     pieces = learnt.values.shape[0]
     data: dict[str, object] = {"recordings": [path.name for path in paths], "pieces": pieces}
-    return Trained(network, report, _card(seed, plan, data, report))
+    return Trained(network, report, made_by(seed, plan, data, report))
 
 
-def write(trained: Trained, out: Path) -> None:
+def write(network: checkpoint.Network, card: Mapping[str, object], out: Path) -> None:
     """Write the model file whole or not at all. Raises DataError."""
     part = out.with_name(out.name + ".part")
     try:
-        part.write_bytes(checkpoint.dump(trained.network, trained.card))
+        part.write_bytes(checkpoint.dump(network, card))
         part.replace(out)
     except OSError as error:
         raise DataError(f"{out}: {error.strerror}") from error
 
 
-def _card(
-    seed: int, plan: TrainingPlan, data: dict[str, object], report: Report
+def recorded_channels(paths: Sequence[Path]) -> Mapping[str, Floats]:
+    """(n, 2) times and finite values of each channel, as the files have them. Raises DataError."""
+    channels: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for path in paths:
+        for row in Recording(path).rows():
+            for channel, value in row.readings:
+                if np.isfinite(value):
+                    channels[channel].append((row.time, value))
+    return {channel: np.array(read) for channel, read in channels.items()}
+
+
+def made_by(
+    seed: int,
+    plan: TrainingPlan | AssetPlan | ForecastPlan,
+    data: dict[str, object],
+    report: Report | AssetReport | ForecastReport,
 ) -> dict[str, object]:
+    """The card of a model: how it was made, and how it did."""
     return {
         "data": data,
         "seed": seed,
@@ -99,13 +116,8 @@ def _series(drawn: Corpus) -> Series:
 
 def _pieces(paths: Sequence[Path]) -> tuple[Series, Series]:
     """Equally long pieces of all channels: (n, T + 1) to learn from and (m, T + 1) held out."""
-    channels: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for path in paths:
-        for row in Recording(path).rows():
-            for channel, value in row.readings:
-                if np.isfinite(value):
-                    channels[channel].append((row.time, value))
-    long = [np.array(read) for read in channels.values() if len(read) > 2 * _SHORTEST]
+    channels = recorded_channels(paths)
+    long = [read for read in channels.values() if len(read) > 2 * _SHORTEST]
     if not long:
         raise DataError(
             f"{', '.join(map(str, paths))}: no channel has more than {2 * _SHORTEST} readings"

@@ -13,7 +13,7 @@ from anomalyd.model.synthetic import corpus
 
 @pytest.fixture
 def predictor() -> NextStepPredictor:
-    return NextStepPredictor(checkpoint.load(checkpoint.shipped()).network, "shipped", 64)
+    return NextStepPredictor(checkpoint.shipped_network(), "shipped", 64)
 
 
 def _locations(predictor: NextStepPredictor, rows: list[int], values: Floats) -> Floats:

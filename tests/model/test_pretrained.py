@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from anomalyd.model import checkpoint
+from anomalyd.model.encoder_decoder import EncoderDecoder
+from anomalyd.model.forecast_training import ForecastReport
 from anomalyd.model.training import Report
+from anomalyd.runtime import train_forecast
 from anomalyd.runtime.train import validate_synthetic
 
 _CARD = checkpoint.shipped().with_name("CARD.md").read_text(encoding="utf-8")
@@ -16,7 +19,7 @@ _CARD = checkpoint.shipped().with_name("CARD.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def validated() -> Report:
-    return validate_synthetic(checkpoint.load(checkpoint.shipped()).network)
+    return validate_synthetic(checkpoint.shipped_network())
 
 
 def _stated(name: str) -> float:
@@ -54,3 +57,48 @@ def test_the_card_names_this_file() -> None:
 def test_the_file_is_small() -> None:
     """It goes into every installation."""
     assert checkpoint.shipped().stat().st_size < 200_000
+
+
+# --- the forecaster ---------------------------------------------------------------------------
+
+_FORECAST = checkpoint.shipped(checkpoint.SHIPPED_FORECAST)
+_FORECAST_CARD = _FORECAST.with_name("FORECAST.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def forecaster() -> ForecastReport:
+    network = checkpoint.load(_FORECAST).network
+    assert isinstance(network, EncoderDecoder)
+    return train_forecast.validate_synthetic(network)
+
+
+def test_the_forecaster_keeps_its_cards_promise(forecaster: ForecastReport) -> None:
+    """Against persistence, and of its intervals."""
+    margin = re.search(r"at least (\d+) % below persistence", _FORECAST_CARD)
+    interval = re.search(r"hold in (\d+) % to (\d+) %", _FORECAST_CARD)
+    assert margin
+    assert interval
+    assert forecaster.mae <= 1.0 - int(margin[1]) / 100
+    for within in (forecaster.within_80_value, forecaster.within_80_peak):
+        assert int(interval[1]) <= 100 * within <= int(interval[2])
+
+
+def test_the_forecasters_card_states_what_is_measured(forecaster: ForecastReport) -> None:
+    """Every figure comes out again."""
+    for name, figure in (
+        ("mean absolute error of the median, of persistence's", forecaster.mae),
+        ("that of a line through a third of the window", forecaster.mae_line),
+        ("values within the 80 % interval", forecaster.within_80_value),
+        ("largest values within the 80 % interval", forecaster.within_80_peak),
+    ):
+        found = re.search(rf"^\| {re.escape(name)} \| ([0-9.]+)", _FORECAST_CARD, re.MULTILINE)
+        assert found, f"the card doesn't state {name!r}"
+        assert pytest.approx(figure, abs=2e-3) == float(found[1])
+
+
+def test_the_forecasters_card_names_its_file() -> None:
+    """Checksum, seed and command; and it is small enough for every installation."""
+    shipped = checkpoint.load(_FORECAST)
+    assert shipped.sha256 in _FORECAST_CARD
+    assert f"--seed {shipped.card['seed']} " in _FORECAST_CARD
+    assert _FORECAST.stat().st_size <= 90_000

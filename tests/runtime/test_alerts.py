@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalyd.runtime.alerts import alert_id, iso, json_schema, number, reason
+from anomalyd.runtime.alerts import alert_id, iso, json_schema, number, reason, span
 
 _SHIPPED = Path(__file__).parents[2] / "deploy" / "alert.schema.json"
 
@@ -49,3 +49,19 @@ def test_an_unknown_figure_is_null() -> None:
 def test_the_reason_is_a_sentence_with_the_figures(kind: str, value: float, said: str) -> None:
     """What was seen, what was expected, and how far that may be off."""
     assert reason(kind, value, 10.0, 9.0, 11.0, "C").startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("times_s", "said"),
+    [
+        ((20.0, 30.0, 65.0), "20-65 s (likely 30)"),
+        ((2400.0, 3120.0, 4200.0), "40-70 min (likely 52)"),
+        ((5400.0, 9000.0, 90000.0), "1.5-25 h (likely 2.5)"),
+        ((172800.0, 259200.0, 1.1e6), "2-13 days (likely 3)"),
+    ],
+)
+def test_a_time_to_come_is_told_as_one_says_it(
+    times_s: tuple[float, float, float], said: str
+) -> None:
+    """One unit for the three of them, two digits."""
+    assert said == span(*times_s)

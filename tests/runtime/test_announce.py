@@ -21,6 +21,7 @@ FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "score", "value"),
     *("expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
     *("contributors", "recent", "model", "instance", "runbook_url", "reason"),
+    *("limit", "crosses_at"),
 }
 
 Sent = tuple[str, Any, int, bool]
@@ -123,3 +124,12 @@ def test_without_asking_no_score_is_published() -> None:
     outbox = Outbox()
     announcer(outbox).tell(Outcome(verdicts(), []))
     assert [] == outbox.sent
+
+
+@pytest.mark.parametrize("kind", ["forecast", "range"])
+def test_what_concerns_a_limit_has_a_topic_of_its_own(kind: str) -> None:
+    """It may be open beside the channel's other alert, and must not take its place."""
+    outbox = Outbox()
+    alert = msgspec.structs.replace(transition("raised", "l/a/x", 5, 2, 0), kind=kind)
+    announcer(outbox).tell(Outcome.of([alert]))
+    assert [f"{ROOT}/{kind}/l/a/x", f"{ROOT}/event"] == [topic for topic, *_ in outbox.sent]

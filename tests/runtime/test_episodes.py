@@ -1,6 +1,7 @@
 """The episodes' rules: readings before, during and after an alert, the extremes of a long one, the
 highest score; the highest-scored when there are too many."""
 
+import msgspec
 import numpy as np
 
 from anomalyd.detection.reading import Floats
@@ -82,3 +83,12 @@ def test_where_there_are_too_many_the_highest_scored_stay() -> None:
         assert len(episodes.all) <= MOST_EPISODES
         assert sum(each.trace is not None for each in episodes.all) <= MOST_TRACES
     assert max(each.score for each in episodes.all if each.trace is not None) == 997.0
+
+
+def test_an_alert_about_a_limit_is_found_though_its_score_is_its_own() -> None:
+    """The reading's score says how odd it is, the early warning's how sure it is."""
+    episodes = Episodes()
+    warning = msgspec.structs.replace(told("raised", 500, 9.0, 1.05), kind="forecast", limit=12.0)
+    add(episodes, trace(0, 500))
+    add(episodes, trace(500, 1, 9.0, 0.3), warning)
+    assert ["forecast"] == [episode.kind for episode in episodes.all]

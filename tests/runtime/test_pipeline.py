@@ -287,6 +287,20 @@ def test_a_new_level_is_accepted_in_the_end() -> None:
     assert after.expected == pytest.approx(28.0, abs=3.0)
 
 
+def test_a_small_shift_is_held_against_the_reference_until_it_ends() -> None:
+    """Too small for any single reading, and soon what is forecast; the band is that of the level,
+    around where it has been while nothing was wrong."""
+    patient = RULES.model_copy(update={"accept_after_s": 7200.0})
+    run, row = quiet(patient)
+    run.live(row, 2.5 + noise(1500, seed=1), start=1000.0)
+    under = run.live(row, 2.5 + noise(100, seed=2), start=2500.0)
+    assert {State.FIRING} == set(states(under))
+    (raised,) = (alert for alert in run.alerts if alert.transition == "raised")
+    assert 20.0 == pytest.approx(raised.expected, abs=0.3)
+    run.live(row, noise(100, seed=3), start=2600.0)
+    assert ["raised", "cleared"] == run.transitions()
+
+
 @pytest.mark.parametrize("glitch", [-9999.0, 2.0**31 - 1.0, 3.4e38])
 def test_a_glitch_is_a_short_alert(glitch: float) -> None:
     """However far off one reading is, the channel is itself again soon after: what is expected,

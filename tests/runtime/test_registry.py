@@ -8,6 +8,7 @@ import pytest
 
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
+from anomalyd.model.asset import AssetConfig, AssetNetwork
 from anomalyd.runtime import registry
 from anomalyd.settings import Stream
 
@@ -16,6 +17,11 @@ CAPACITY = 16
 
 def stream(model: str | None = None) -> Stream:
     return Stream(topic="plant/{sensor}", model=Path(model) if model else None)
+
+
+def limited(forecast_model: str | None = None) -> Stream:
+    path = Path(forecast_model) if forecast_model else None
+    return Stream(topic="plant/{sensor}", high=1.0, forecast_model=path)
 
 
 def test_without_a_model_the_shipped_one_serves_everything(tmp_path: Path) -> None:
@@ -83,3 +89,71 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pump.safetensors").write_bytes(damaged)
     with pytest.raises(ModelError, match=r"pump\.safetensors"):
         registry.load([stream("pump.safetensors")], tmp_path, CAPACITY)
+
+
+def asset_model(path: Path, inputs: tuple[str, ...] = ()) -> None:
+    """Write an asset model that nobody trained."""
+    network = AssetNetwork(AssetConfig(("flow", "pressure"), inputs, hidden=4))
+    path.write_bytes(checkpoint.dump(network, {}))
+
+
+def grouped(model: str, **more: tuple[str, ...]) -> Stream:
+    about: dict[str, tuple[str, ...]] = {"group_by": ("machine",)} | more
+    return Stream.model_validate(
+        {"topic": "plant/{machine}/{sensor}", "model": Path(model), **about}
+    )
+
+
+def test_an_asset_model_serves_the_assets_of_its_stream(tmp_path: Path) -> None:
+    """Its channels' own past is the shipped predictor's; two streams share the network."""
+    asset_model(tmp_path / "pumps.safetensors", ("valve",))
+    streams = [grouped("pumps.safetensors", inputs=("valve",)), stream()]
+    served = registry.load([*streams, streams[0]], tmp_path, CAPACITY)
+    assert 1 == len({id(each) for each in served.predictors})
+    pumps, none, same = served.assets
+    assert pumps is not None
+    assert pumps is same
+    assert none is None
+    assert ("flow", "pressure", "valve") == pumps.seats
+    assert ["pumps.safetensors", checkpoint.shipped().name] == [
+        each["file"] for each in served.models
+    ]
+
+
+def test_an_asset_model_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Members, inputs and their order are part of the file."""
+    asset_model(tmp_path / "pumps.safetensors", ("valve",))
+    loaded = checkpoint.load(tmp_path / "pumps.safetensors").network
+    assert AssetConfig(("flow", "pressure"), ("valve",), hidden=4) == loaded.config
+
+
+@pytest.mark.parametrize(
+    ("more", "what"), [({"group_by": ()}, "no group_by"), ({"inputs": ("valve",)}, "inputs")]
+)
+def test_an_asset_model_that_does_not_fit_its_stream_is_refused(
+    tmp_path: Path, more: dict[str, tuple[str, ...]], what: str
+) -> None:
+    """Without assets, or with other known inputs than it learnt with."""
+    asset_model(tmp_path / "pumps.safetensors")
+    with pytest.raises(ModelError, match=rf"pumps\.safetensors: .*{what}"):
+        registry.load([grouped("pumps.safetensors", **more)], tmp_path, CAPACITY)
+
+
+def test_only_streams_with_limits_have_a_forecaster(tmp_path: Path) -> None:
+    """The shipped one, loaded once and listed once; without limits it is not even read."""
+    served = registry.load([stream(), limited(), limited()], tmp_path, CAPACITY)
+    nobody, first, second = served.forecasters
+    assert nobody is None
+    assert first is second is not None
+    files = [each["file"] for each in served.models]
+    assert [checkpoint.SHIPPED, checkpoint.SHIPPED_FORECAST] == files
+    assert 1 == len(registry.load([stream()], tmp_path, CAPACITY).models)
+
+
+def test_each_kind_of_model_has_its_key(tmp_path: Path) -> None:
+    """A forecaster as `model`, or a next-step predictor as `forecast_model`, is refused."""
+    forecaster = str(checkpoint.shipped(checkpoint.SHIPPED_FORECAST))
+    with pytest.raises(ModelError, match="is no next-step predictor"):
+        registry.load([stream(forecaster)], tmp_path, CAPACITY)
+    with pytest.raises(ModelError, match="is no forecaster"):
+        registry.load([limited(str(checkpoint.shipped()))], tmp_path, CAPACITY)

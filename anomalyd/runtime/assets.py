@@ -1,0 +1,166 @@
+"""Assets whose class has a network: what their members should be, and who of them is off.
+
+The pipeline calls it on its thread, which owns it. Where all channels that the network knows have
+joined an asset, its expectation takes the place of the running covariance's (`detection/
+relation.py`, the baseline), and the residuals are held against their own commissioning reference:
+what a fault does to the relations of a machine stays as long as the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyd.detection.channels import Channel
+from anomalyd.detection.combine import cauchy
+from anomalyd.detection.reading import Flags, Floats, Rows
+from anomalyd.detection.reference import Held, Reference
+from anomalyd.detection.relation import Compared, Relations
+from anomalyd.model.asset_predictor import AssetPredictor
+
+_SMOOTHING = 8.0
+_FLOOR = 0.1  # of the usual error: no smaller change of a residual is one
+
+
+class Astray(NamedTuple):
+    """What the assets' networks say of B channels; arrays (B,)."""
+
+    score: Floats
+    """0 where nothing is known"""
+    expected: Floats
+    """channel units, NaN where nothing is known"""
+    limit: Floats
+
+
+class Assets:
+    """The seats and residuals of `capacity` channels in at most as many assets."""
+
+    def __init__(self, capacity: int, of_stream: Sequence[AssetPredictor | None]) -> None:
+        self._of_stream = of_stream
+        self._predictors = list({id(each): each for each in of_stream if each}.values())
+        widest = max([len(each.seats) for each in self._predictors], default=0)
+        self._seats = np.full((capacity, widest), -1, dtype=np.intp)
+        self._class = np.full(capacity, -1, dtype=np.int64)
+        self._served = np.zeros(capacity, dtype=np.bool_)
+        self._place: dict[int, tuple[int, int]] = {}
+        self._reference = Reference(capacity if self._predictors else 0)
+        shape = capacity if self._predictors else 0
+        self._value, self._missed, self._score = (np.zeros(shape) for _ in range(3))
+        self._scale = np.ones(shape)
+        self._expected, self._limit = (np.full(shape, np.nan) for _ in range(2))
+
+    def join(self, row: int, asset: int, channel: Channel) -> None:
+        """Give a channel its seat, where the class of its asset has one for it."""
+        predictor = self._of_stream[channel.stream] if self._predictors else None
+        if predictor is None or channel.member not in predictor.seats:
+            return
+        seat = predictor.seats.index(channel.member)
+        self._seats[asset, seat], self._place[row] = row, (asset, seat)
+        self._class[asset] = self._predictors.index(predictor)
+        self._restart(asset, predictor)
+
+    def leave(self, row: int) -> None:
+        """Take a channel out of its asset."""
+        asset, seat = self._place.pop(row, (-1, -1))
+        if asset >= 0:
+            self._served[asset] = False
+            self._score[self._seats[asset]] = 0.0
+            self._seats[asset, seat] = -1
+
+    def _restart(self, asset: int, predictor: AssetPredictor) -> None:
+        rows = self._seats[asset, : len(predictor.seats)]
+        self._served[asset] = bool((rows >= 0).all())
+        if self._served[asset]:
+            predictor.reset(rows)
+            self._reference.reset(rows)
+            self._missed[rows] = self._score[rows] = 0.0
+            self._expected[rows] = self._limit[rows] = np.nan
+
+    def look(self, rows: Rows, fresh: Flags) -> Astray:
+        """What is known of each channel in `rows`; `fresh`: (B,) its asset is still compared."""
+        if not self._predictors:
+            nothing = np.full(rows.size, np.nan)
+            return Astray(np.zeros(rows.size), nothing, nothing)
+        score = np.where(fresh, self._score[rows], 0.0)
+        return Astray(score, self._expected[rows], self._limit[rows])
+
+    def shares(self, row: int) -> tuple[Rows, Floats] | None:
+        """The members of the asset of `row` and their shares of its residual, largest first; None
+        where the running covariance serves."""
+        asset, _ = self._place.get(row, (-1, -1))
+        if asset < 0 or not self._served[asset]:
+            return None
+        predictor = self._predictors[self._class[asset]]
+        rows = self._seats[asset, : predictor.members]
+        size = np.abs(self._missed[rows]) / self._scale[rows]
+        order = np.argsort(-size, kind="stable")
+        return rows[order], size[order] / max(float(size.sum()), 1e-300)
+
+    def compare(
+        self, compared: Compared, relations: Relations, quarantined: Flags, accepted: Flags,
+        risk: Floats,
+    ) -> Compared:  # fmt: skip
+        """Let the networks judge the compared assets that they know; arrays are those of
+        `compared.rows`.
+
+        `quarantined`: the channel teaches nothing. `accepted`: its alert is the new normal.
+        `risk`: false alarms that one comparison may raise in it.
+        """
+        if not self._predictors:
+            return compared
+        at = compared.rows >= 0
+        self._value[compared.rows[at]] = compared.values[at]
+        learns: Flags = np.logical_not((quarantined & at).any(axis=1))
+        ends: Flags = np.asarray((accepted & at).any(axis=1))
+        allowed = np.where(at, risk, np.inf).min(axis=1)
+        for index, predictor in enumerate(self._predictors):
+            mine = self._served[compared.assets] & (self._class[compared.assets] == index)
+            if mine.any():
+                rows = self._seats[compared.assets[mine], : len(predictor.seats)]
+                known = self._judge(predictor, rows, learns[mine], ends[mine], allowed[mine])
+                missed, scale = self._missed[known], self._scale[known]
+                compared = relations.replace(compared, known, missed, np.abs(missed) / scale)
+        return compared
+
+    def _judge(
+        self, predictor: AssetPredictor, rows: NDArray[np.intp], learns: Flags, ends: Flags,
+        risk: Floats,
+    ) -> Rows:  # fmt: skip
+        """Judge A assets, `rows` (A, seats); returns the rows that something is expected of."""
+        values = self._value[rows]
+        expected, scale = predictor.observe(rows, values, learns)
+        known = ~np.isnan(expected).any(axis=1)
+        members = rows[known, : predictor.members]
+        if not members.size:
+            return members.ravel()
+        expected, scale = expected[known], scale[known]
+        off = values[known, : predictor.members] - expected
+        flat = members.ravel()
+        held = self._hold(flat, (off / scale).ravel(), learns[known], ends[known], risk[known])
+        self._missed[members] += (off - self._missed[members]) / _SMOOTHING
+        self._scale[members] = scale
+        self._expected[members] = expected + held.mean.reshape(scale.shape) * scale
+        self._limit[members] = held.limit.reshape(scale.shape) * scale
+        self._accuse(members, held)
+        return flat
+
+    def _hold(self, rows: Rows, missed: Floats, learns: Flags, ends: Flags, risk: Floats) -> Held:
+        """Hold the residuals of A assets against their reference; the last three are (A,)."""
+        members = rows.size // risk.size
+        floor = np.full(rows.size, _FLOOR)
+        held = self._reference.look(rows, missed, floor, np.repeat(risk, members))
+        self._reference.learn(rows, held, np.repeat(learns, members), np.repeat(ends, members))
+        return held
+
+    def _accuse(self, members: NDArray[np.intp], held: Held) -> None:
+        """One channel that goes astray spoils the expectation of all others: only the furthest out
+        may alert, with what they say together."""
+        score, z, z_limit = (
+            each.reshape(members.shape) for each in (held.score, held.z, held.z_limit)
+        )
+        leader = np.arange(len(members)), score.argmax(axis=1)
+        self._score[members] = 0.0
+        self._score[members[leader]] = score[leader] * cauchy(z, z_limit)
