@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from anomalyd.detection.reading import Kind
 from anomalyd.detection.relation import MEMBERS, Compared, Relations
 from anomalyd.detection.score import SCORE_LIMIT, Look, Scorer
-from anomalyd.detection.views import View
+from anomalyd.detection.views import Expected, View
 
-WARMUP, INTERVAL_S, BUDGET = 20, 1.0, 1.0
+WARMUP, INTERVAL_S, RISK = 20, 1.0, 1e-5
 ONE = np.array([0])
+QUIET = 1008  # thresholds are found anew every 16 readings
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -25,37 +26,44 @@ Rows = NDArray[np.intp]
 class Channels:
     """Channels that are expected to say `level`, and what is said of their readings."""
 
-    def __init__(self, channels: int = 1, level: float = 20.0) -> None:
+    def __init__(self, channels: int = 1, level: float = 20.0, risk: float = RISK) -> None:
         self.scorer = Scorer(channels, WARMUP)
         self.relations = Relations(channels)
         self.rows: Rows = np.arange(channels)
         self.level = level
+        self.usual = level
+        self.risk = np.full(channels, risk)
         self.begun = False
         self.ticks = 0
 
-    def look(self, values: Array, settling: bool = False, known: bool = True) -> Look:
+    def look(
+        self, values: Array, settling: bool = False, known: bool = True, open_: bool = False
+    ) -> Look:
         size = self.rows.size
-        expected = np.full(size, self.level if known else np.nan)
-        flags = np.full(size, settling)
-        times = np.full(size, float(self.ticks))
-        return self.scorer.look(self.rows, times, values, expected, flags, self.relations)
+        expected = np.full((len(Expected), size), self.level if known else np.nan)
+        expected[[Expected.AHEAD, Expected.USUAL]] = self.usual
+        return self.scorer.look(
+            self.rows,
+            np.full(size, float(self.ticks)),
+            values,
+            expected,
+            np.full(size, settling),
+            self.relations,
+            np.full(size, 0.01),
+            self.risk,
+            np.full(size, open_),
+        )
 
-    def learn(self, values: Array, look: Look, learns: bool = True) -> None:
+    def learn(self, values: Array, look: Look, learns: bool = True, raised: bool = False) -> None:
         size = self.rows.size
         self.scorer.learn(
-            self.rows,
-            values,
-            look,
-            np.full(size, 0.01),
-            BUDGET,
-            np.full(size, INTERVAL_S),
-            np.full(size, learns),
+            self.rows, values, look, self.risk, np.full(size, learns), np.full(size, raised)
         )
 
     def live(self, values: Array, learns: bool = True) -> Look:
-        """(readings, channels); what is said of the last ones."""
+        """(readings, channels); what is said of the last ones. Nothing is learnt under alert."""
         for each in values:
-            look = self.look(each, known=self.begun)
+            look = self.look(each, known=self.begun, open_=not learns)
             self.begun = True
             self.learn(each, look, learns)
         return look
@@ -68,13 +76,20 @@ def noise(readings: int, channels: int = 1, seed: int = 0) -> Array:
 @cache
 def _quiet(channels: int) -> Channels:
     lively = Channels(channels)
-    lively.live(noise(1000, channels))
+    lively.live(noise(QUIET, channels))
     return lively
 
 
 def quiet(channels: int = 1) -> Channels:
     """Channels that say 20, give or take one, and are known well."""
     return deepcopy(_quiet(channels))
+
+
+def threshold(channel: Channels) -> float:
+    """How far from what is expected a reading scores 1, found by trying."""
+    sizes = np.geomspace(1.0, 1e3, 3000)
+    scores = [channel.look(np.array([20.0 + size])).score[0] for size in sizes]
+    return float(sizes[np.searchsorted(scores, 1.0)])
 
 
 def test_a_young_channel_has_no_score() -> None:
@@ -100,42 +115,139 @@ def test_what_can_not_be_compared_has_no_score() -> None:
 
 
 def test_a_spike_is_scored_by_the_channels_threshold() -> None:
-    """1.0 is where the threshold of its residual is; the band shows that threshold."""
+    """The score rises with the distance, 1.0 is at the threshold that the band shows, and only what
+    is beyond it has a kind."""
     channel = quiet()
     limit = float(channel.scorer.thresholds(ONE)[View.RESIDUAL, 0])
-    for times in (0.99, 1.01, 3.0):
-        look = channel.look(np.array([20.0 + times * limit]))
-        assert look.score[0] == pytest.approx(times)
-        assert [Kind.RESIDUAL if times >= 1.0 else Kind.NONE] == look.kind.tolist()
+    looks = [channel.look(np.array([20.0 + times * limit])) for times in (0.5, 0.9, 1.02, 3.0)]
+    scores = [float(look.score[0]) for look in looks]
+    assert sorted(scores) == scores
+    assert scores[1] < 1.0 <= scores[2]
+    assert [Kind.NONE, Kind.RESIDUAL] == [int(look.kind[0]) for look in looks[1:3]]
+    for look in looks:
         assert [20.0] == look.expected.tolist()
         assert [20.0 - limit, 20.0 + limit] == [look.lower[0], look.upper[0]]
 
 
+def test_a_spike_below_scores_like_one_above() -> None:
+    """There is no good side to be off on."""
+    channel = quiet()
+    above, below = (channel.look(np.array([each])).score[0] for each in (28.0, 12.0))
+    assert above == below
+
+
+def test_a_smaller_promise_needs_a_greater_surprise() -> None:
+    """The fewer false alarms are promised, the further off a reading may be."""
+    limits = []
+    for risk in (1e-4, 1e-6, 1e-8):
+        channel = quiet()
+        channel.risk = np.full(1, risk)
+        limits.append(threshold(channel))
+    assert limits[0] < 0.9 * limits[1] < 0.9 * 0.9 * limits[2]
+
+
+@pytest.mark.parametrize("risk", [1e-4, 1e-2, 0.5, 10.0])
+def test_no_surprise_is_no_event(risk: float) -> None:
+    """However slow the channel or large its budget, plain noise rarely scores 1 and is mostly
+    below what clears an alert."""
+    channel = Channels(4, risk=risk)
+    channel.live(noise(400, 4))
+    scores = []
+    for values in noise(400, 4, seed=1):
+        look = channel.look(values, open_=True)
+        channel.learn(values, look)
+        scores.append(look.score)
+    assert np.mean(np.array(scores) >= 1.0) <= 0.02
+    assert np.mean(np.array(scores) < 0.8) >= 0.65
+
+
+def test_after_a_surprise_only_a_greater_one_is_an_event() -> None:
+    """For a while: then one like it counts again. Under alert there is no such condition."""
+    channel, limit = quiet(), threshold(quiet())
+    far, further = np.array([20.0 + 1.5 * limit]), np.array([20.0 + 6.0 * limit])
+    channel.learn(further, channel.look(further), learns=False)
+    channel.live(noise(100, seed=1))
+    assert channel.look(far).score[0] < 1.0 <= channel.look(far, open_=True).score[0]
+    assert channel.look(np.array([1e4])).score[0] >= 1.0
+    channel.live(noise(300, seed=2))
+    assert channel.look(far).score[0] >= 1.0
+
+
+def test_a_channel_that_has_alarmed_must_surprise_more() -> None:
+    """Each alarm of late lowers the scores, and is forgotten in some thousand readings."""
+    channel, far = quiet(), np.array([1e6])
+    scores = [channel.look(far).score[0]]
+    for alarms in (1, 2):
+        channel.learn(noise(1)[0], channel.look(noise(1)[0]), raised=alarms > 0)
+        scores.append(channel.look(far).score[0])
+    assert scores[0] > scores[1] > scores[2]
+    before = channel.scorer.alarms(ONE)[0]
+    channel.live(noise(2000, seed=3), learns=False)
+    assert channel.scorer.alarms(ONE)[0] == pytest.approx(before * np.exp(-1.0), rel=0.01)
+
+
+def test_what_the_instrument_can_not_resolve_is_no_event() -> None:
+    """A channel that never moved, and then moves by its resolution."""
+    channel = Channels()
+    channel.live(np.full((600, 1), 20.0))
+    assert channel.look(np.array([20.02])).score[0] < 1.0 <= channel.look(np.array([21.0])).score[0]
+
+
+def test_a_glitch_in_the_first_minutes_blinds_nobody() -> None:
+    """65535 while a channel is young is not what is normal; many of them are."""
+    plain, glitched, often = Channels(), Channels(), Channels()
+    values = noise(600)
+    plain.live(values)
+    once, many = values.copy(), values.copy()
+    once[12], many[5:600:7] = 65535.0, 65535.0
+    glitched.live(once)
+    often.live(many)
+    limits = [
+        float(each.scorer.thresholds(ONE)[View.RESIDUAL, 0]) for each in (plain, glitched, often)
+    ]
+    assert limits[1] == pytest.approx(limits[0], rel=0.2)
+    assert limits[2] > 1e4
+
+
 def test_the_score_is_bounded() -> None:
-    """Nothing is more than a thousand times its threshold."""
-    assert [SCORE_LIMIT] == quiet().look(np.array([1e30])).score.tolist()
+    """Whatever is read, the score is a number that can be told."""
+    for value in (0.0, 1e30, -1e30, 1e36):
+        assert 0.0 <= quiet().look(np.array([value])).score[0] <= SCORE_LIMIT
 
 
 def test_more_noise_is_found() -> None:
     """Residuals that are each in the band are too much together."""
     channel = quiet()
-    limit = channel.scorer.thresholds(ONE)[View.RESIDUAL, 0]
+    limit = threshold(channel)
     restless = 20.0 + 0.7 * limit * np.resize([1.0, -1.0], (60, 1))
     look = channel.live(restless, learns=False)
     assert look.score[0] >= 1.0
     assert [Kind.RESIDUAL] == look.kind.tolist()
-    assert look.lower[0] < restless[-1, 0] < look.upper[0]
 
 
 def test_a_level_that_leaves_is_found() -> None:
-    """What is expected follows a drift; the long-term level doesn't, and is what the reading is
-    held against."""
+    """What is expected next follows a drift; the long-term level and what is usual don't, and the
+    one that shows it most is what the reading is held against."""
     channel = quiet()
     channel.level = 30.0
     look = channel.live(noise(40, seed=1) + 10.0, learns=False)
     assert look.score[0] >= 1.0
+    assert [Kind.RESIDUAL] == look.kind.tolist()
     assert look.expected[0] == pytest.approx(20.0, abs=0.5)
     assert look.upper[0] < 30.0
+
+
+def test_habits_speak_together() -> None:
+    """A reading that is only unlike the time of the day, and neither off its level nor off what was
+    forecast, must be further out than one that all of them find strange."""
+    alone, together = quiet(), quiet()
+    alone.usual = 14.0
+    together.level, together.usual = 14.0, 14.0
+    together.scorer = deepcopy(alone.scorer)
+    one = alone.look(np.array([20.0])).score[0]
+    together.live(np.full((20, 1), 14.0), learns=False)
+    together.usual = 20.0
+    assert one < together.look(np.array([14.0]), open_=True).score[0]
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=10)
@@ -164,7 +276,7 @@ def test_a_look_changes_nothing() -> None:
 def test_channels_are_scored_each_for_itself() -> None:
     """A wild neighbour in the batch changes nothing."""
     together, alone = quiet(3), Channels()
-    alone.live(noise(1000, 3)[:, [1]])
+    alone.live(noise(QUIET, 3)[:, [1]])
     values = np.array([1e6, 21.0, -1e6])
     assert together.look(values).score[1] == pytest.approx(alone.look(values[[1]]).score[0])
 
@@ -193,9 +305,10 @@ class Machine(Channels):
         """(ticks, load and 3 noises); what is said of the last tick."""
         for load, *noises in drawn.tolist():
             said = self.unit * (load + 0.1 * np.array(noises) + off)
-            look = self.look(said, known=self.begun)
+            healthy = off == (0.0, 0.0, 0.0)
+            look = self.look(said, known=self.begun, open_=not healthy)
             self.begun = True
-            self.learn(said, look, learns=off == (0.0, 0.0, 0.0))
+            self.learn(said, look, learns=healthy)
             for row in self.rows:
                 self._observe(row, said)
             self.ticks += 1
@@ -267,4 +380,4 @@ def test_no_more_than_one_of_an_asset_is_accused(residuals: list[float], seed: i
     highest = (np.abs(residuals) / limits).max()
     accused = np.flatnonzero(score >= 1.0)
     assert (highest >= 1.0) == (accused.size == 1)
-    assert score[accused] == pytest.approx(highest)
+    assert score[accused] == pytest.approx(1.0 - 4.0 * np.log10(max(highest, 1.0)) / np.log10(RISK))
