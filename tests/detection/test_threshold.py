@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from anomalyd.detection.threshold import MEMORY, Tails
 
-VIEWS = 2
+STEEPEST = (8.0, 14.0)
+VIEWS = len(STEEPEST)
 REFRESHED = 16
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -23,7 +24,7 @@ def learn(tails: Tails, rows: Rows, values: Array, floor: float = 0.0) -> None:
 
 def taught(values: Array, floor: float = 0.0, tails: Tails | None = None) -> Tails:
     """Channels that have seen `values` (readings, channels)."""
-    tails = tails or Tails(values.shape[1], VIEWS)
+    tails = tails or Tails(values.shape[1], STEEPEST)
     rows = np.arange(values.shape[1])
     for at, each in enumerate(values):
         learn(tails, rows, each, floor)
@@ -51,7 +52,7 @@ def values_of(tails: Tails, channels: int, surprise: float) -> Array:
 
 def test_nothing_is_known_at_first() -> None:
     """A channel that has shown nothing has no threshold, and has learnt from nothing."""
-    tails = Tails(3, VIEWS)
+    tails = Tails(3, STEEPEST)
     assert [[0.0] * 3] * VIEWS == values_of(tails, 3, 2.0).tolist()
     assert [[0.0] * 3] * VIEWS == tails.counts(np.arange(3)).tolist()
 
@@ -82,7 +83,7 @@ def test_a_surprise_has_no_unit(octaves: int, seed: int, value: float) -> None:
     """A thousand times the values are as surprising, and have a thousand times the threshold."""
     unit = 2.0**octaves
     values, asked = noise(150, 3, seed) + 1e-3, np.full(3, value + 0.01)
-    plain, scaled = taught(values), taught(unit * values, tails=Tails(3, VIEWS))
+    plain, scaled = taught(values), taught(unit * values, tails=Tails(3, STEEPEST))
     assert surprises(scaled, unit * asked) == pytest.approx(surprises(plain, asked), abs=1e-5)
     wanted = unit * values_of(plain, 3, 3.0)
     assert values_of(scaled, 3, 3.0) == pytest.approx(wanted, rel=1e-5)
@@ -202,12 +203,12 @@ def test_only_what_counts_as_normal_is_learnt() -> None:
 def test_channels_learn_each_for_itself(cut: int) -> None:
     """A batch teaches each channel what it would have learnt alone."""
     values = noise(200, 5) * 10.0 ** np.arange(5)
-    tails = Tails(5, VIEWS)
+    tails = Tails(5, STEEPEST)
     for each in values:
         for rows in np.array_split(np.arange(5), cut):
             learn(tails, rows, each[rows])
             tails.refresh(rows)
-    together = Tails(5, VIEWS)
+    together = Tails(5, STEEPEST)
     for each in values:
         learn(together, np.arange(5), each)
         together.refresh(np.arange(5))
