@@ -39,7 +39,7 @@ _ROOM = 4
 
 
 class Tails:
-    """Sketches of some views of `capacity` channels; 178 bytes each."""
+    """Sketches of some views of `capacity` channels; 180 bytes each."""
 
     def __init__(self, capacity: int, steepest: Sequence[float]) -> None:
         """`steepest`: for each view, no steeper slope of its tail is believed. Neighbouring values
@@ -48,14 +48,17 @@ class Tails:
         self._steepest = np.array(steepest)
         # zeros, not empty: the pages of rows that are never used are never touched.
         self._bins = np.zeros((capacity, views, BINS), dtype=np.float32)
-        self._origin = np.zeros((capacity, views), dtype=np.int16)
+        # Whole bins from the middle of the first value, so that no unit moves the bins' edges.
+        self._origin = np.zeros((capacity, views), dtype=np.float32)
         self._weight, self._count = np.zeros((2, capacity, views))
         # The end of the tail, in bins from the origin, and its slope: as of the last refresh.
         self._end, self._slope = np.zeros((2, capacity, views))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
-        for column in (self._bins, self._weight, self._count, self._end, self._slope):
+        for column in (
+            self._bins, self._origin, self._weight, self._count, self._end, self._slope
+        ):  # fmt: skip
             column[rows] = 0.0
 
     def counts(self, rows: Rows) -> Floats:
@@ -98,7 +101,7 @@ class Tails:
         at = _position(np.maximum(views, floor).T[chosen])
         cells = rows[chosen[0]], chosen[1]
         count = self._count[cells]
-        fresh = np.floor(at).astype(np.int16) - _MIDDLE
+        fresh = at - _MIDDLE - 0.5
         self._origin[cells] = np.where(count == 0.0, fresh, self._origin[cells])
         self._make_room(cells, at)
         place = np.clip(np.floor(at - self._origin[cells]), 0, BINS - 1)
@@ -123,14 +126,14 @@ class Tails:
             lower[..., _ROOM:] = bins[..., :-_ROOM]
             bins = np.where(crowded[..., None], lower, bins)
             self._bins[rows] = bins
-            self._origin[rows] -= np.int16(_ROOM) * crowded
+            self._origin[rows] -= np.float32(_ROOM) * crowded
         tail = _Tail(bins, weight)
         self._end[rows] = tail.position(_LAST)
         self._slope[rows] = tail.slope(self._steepest)
 
     def _make_room(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
         """Move the bins up where `at` is beyond them; what falls out at the foot stays there."""
-        above = np.floor(at).astype(np.int64) - self._origin[cells] - (BINS - 1)
+        above = np.floor(at - self._origin[cells]).astype(np.int64) - (BINS - 1)
         for move in np.flatnonzero(above > 0).tolist():
             cell = cells[0][move], cells[1][move]
             steps = int(min(above[move], BINS))

@@ -78,24 +78,14 @@ def test_beyond_what_was_seen_the_rate_is_kept_too() -> None:
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=20)
-@given(st.integers(-30, 30), st.integers(0, 2**32), st.floats(0.0, 10.0))
-def test_a_surprise_has_no_unit(octaves: int, seed: int, value: float) -> None:
+@given(st.floats(1e-6, 1e6), st.integers(0, 2**32), st.floats(0.0, 10.0))
+def test_a_surprise_has_no_unit(unit: float, seed: int, value: float) -> None:
     """A thousand times the values are as surprising, and have a thousand times the threshold."""
-    unit = 2.0**octaves
     values, asked = noise(150, 3, seed) + 1e-3, np.full(3, value + 0.01)
-    plain, scaled = taught(values), taught(unit * values, tails=Tails(3, STEEPEST))
-    assert surprises(scaled, unit * asked) == pytest.approx(surprises(plain, asked), abs=1e-5)
+    plain, scaled = taught(values), taught(unit * values)
+    assert surprises(scaled, unit * asked) == pytest.approx(surprises(plain, asked), abs=1e-3)
     wanted = unit * values_of(plain, 3, 3.0)
-    assert values_of(scaled, 3, 3.0) == pytest.approx(wanted, rel=1e-5)
-
-
-@settings(derandomize=True, database=None, deadline=None, max_examples=20)
-@given(st.floats(1e-6, 1e6), st.integers(0, 2**32))
-def test_units_between_octaves_move_it_little(unit: float, seed: int) -> None:
-    """Where the bins' edges fall changes a threshold by no more than a bin."""
-    values = noise(300, 3, seed)
-    plain, scaled = values_of(taught(values), 3, 2.0), values_of(taught(unit * values), 3, 2.0)
-    assert scaled == pytest.approx(unit * plain, rel=2.0**0.25 - 1.0)
+    assert values_of(scaled, 3, 3.0) == pytest.approx(wanted, rel=1e-3)
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=20)
@@ -228,4 +218,4 @@ def test_a_channel_that_is_forgotten_begins_anew() -> None:
         if at % REFRESHED == 0:
             tails.refresh(np.array([0]))
     tails.refresh(np.array([0]))
-    assert values_of(tails, 2, 3.0)[:, 0] == pytest.approx(1e6 * limits[:, 0], rel=0.2)
+    assert values_of(tails, 2, 3.0)[:, 0] == pytest.approx(1e6 * limits[:, 0], rel=1e-3)
