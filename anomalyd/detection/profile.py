@@ -20,9 +20,8 @@ _AROUND = np.arange(-3, 4)
 _KERNEL = np.array([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]) / 16.0
 _FIRST_DAY, _LATER, _MOST = 3.0, 0.3, 0.9  # how far a slot moves in one pass of a day
 _LONGEST_INTERVAL_S = 3600.0
-_ENOUGH_S = (
-    1.05 * DAY_S
-)  # a little more: at the end of the first pass the last slots are half learnt
+_ENOUGH_S = 0.95 * DAY_S
+_FIRST_PASS_S = 1.05 * DAY_S  # readings an hour apart fill the last slots from the next day's
 _THURSDAY = 3  # 1970-01-01, counted from Monday
 
 
@@ -40,7 +39,7 @@ class Profiles:
         self._slots[rows] = 0.0
 
     def known(self, rows: Rows) -> Flags:
-        """(B,) a whole day has been seen, to its last slot."""
+        """(B,) a whole day has been seen."""
         return np.asarray((self._seen_s[rows] >= _ENOUGH_S).any(axis=1))
 
     def at(self, rows: Rows, times: Floats) -> Floats:
@@ -62,7 +61,7 @@ class Profiles:
         )
         kind = _weekend(times)
         seen = self._seen_s[rows, kind]
-        rate = np.where(seen < _ENOUGH_S, _FIRST_DAY, _LATER) * interval_s / _SLOT_S
+        rate = np.where(seen < _FIRST_PASS_S, _FIRST_DAY, _LATER) * interval_s / _SLOT_S
         gains = np.minimum(rate[:, None] * _KERNEL, _MOST)
         at = rows[:, None], kind[:, None], (_slot(times)[:, None] + _AROUND) % _SLOTS
         slots = self._slots[at]

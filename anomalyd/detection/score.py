@@ -79,7 +79,7 @@ class Scorer:
     def __init__(self, capacity: int, warmup_readings: int) -> None:
         self._warmup = warmup_readings
         self._views = Views(capacity)
-        self._tails = Tails(capacity, _STEEPEST)
+        self._tails = Tails(capacity, _STEEPEST, [view == View.NOISE for view in View])
         self._limits = np.zeros((capacity, len(View)))
         self._accused, self._spared, self._alarms = np.zeros((3, capacity))
         self._peak, self._peak_before, self._peak_readings = np.zeros((3, capacity))

@@ -36,14 +36,20 @@ _LAST = 0.37  # a value this old (in weights) still counts as the largest
 _DECADES = 0.1, 0.01, 0.001  # shares of values above, between which slopes are read
 _CROWDED = 0.6  # share in the lowest bin from which the bins move down
 _ROOM = 4
+# While a view that climbs is beyond all that was seen (by so many bins), nobody knows whether that
+# is normal. Of an excursion that ends by itself the peak is learnt; another is normal in the end.
+_SETTLED, _NEAR, _PATIENCE = 500.0, 0.5, 1000.0
 
 
 class Tails:
-    """Sketches of some views of `capacity` channels; 180 bytes each."""
+    """Sketches of some views of `capacity` channels; 196 bytes each."""
 
-    def __init__(self, capacity: int, steepest: Sequence[float]) -> None:
-        """`steepest`: for each view, no steeper slope of its tail is believed. Neighbouring values
-        of a slow view are alike: it has seen few excursions, and the next may go further."""
+    def __init__(self, capacity: int, steepest: Sequence[float], climbs: Sequence[bool]) -> None:
+        """For each view: `steepest`, no steeper slope of its tail is believed. Neighbouring values
+        of a slow view are alike: it has seen few excursions, and the next may go further.
+        `climbs`: the view gets where it goes in many small steps; learnt one by one, none would
+        surprise."""
+        self._climbs = np.array(climbs)
         views = len(steepest)
         self._steepest = np.array(steepest)
         # zeros, not empty: the pages of rows that are never used are never touched.
@@ -53,11 +59,13 @@ class Tails:
         self._weight, self._count = np.zeros((2, capacity, views))
         # The end of the tail, in bins from the origin, and its slope: as of the last refresh.
         self._end, self._slope = np.zeros((2, capacity, views))
+        # An excursion beyond all that was seen: its readings so far, and its peak's position.
+        self._held, self._peak = np.zeros((2, capacity, views))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         for column in (
-            self._bins, self._origin, self._weight, self._count, self._end, self._slope
+            self._bins, self._origin, self._weight, self._count, self._end, self._slope, self._held
         ):  # fmt: skip
             column[rows] = 0.0
 
@@ -100,6 +108,18 @@ class Tails:
             return
         at = _position(np.maximum(views, floor).T[chosen])
         cells = rows[chosen[0]], chosen[1]
+        held, peak = self._held[cells], self._peak[cells]
+        beyond = self._climbs[chosen[1]] & (self._count[cells] >= _SETTLED) & (held < _PATIENCE)
+        beyond &= at > self._origin[cells] + self._end[cells] + _NEAR
+        over = (held > 0.0) & ~beyond
+        self._held[cells] = np.where(beyond, held + 1.0, 0.0)
+        self._peak[cells] = np.where(beyond & (held > 0.0), np.maximum(peak, at), at)
+        for taken, sizes in ((over, peak), (~beyond, at)):
+            if taken.any():
+                self._take((cells[0][taken], cells[1][taken]), sizes[taken])
+
+    def _take(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
+        """Put one value, at the position `at`, into the sketch of each of some views."""
         count = self._count[cells]
         fresh = at - _MIDDLE - 0.5
         self._origin[cells] = np.where(count == 0.0, fresh, self._origin[cells])

@@ -16,23 +16,28 @@ from anomalyd.detection.score import SCORE_LIMIT, Look, Scorer
 from anomalyd.detection.views import Expected, View
 
 WARMUP, INTERVAL_S, RISK = 20, 1.0, 1e-5
+NEEDED = 5.0
+"""rarity of what is as rare as the risk"""
+KNOWN_WELL = 1008  # the thresholds are as of the last of these readings
+FORGIVEN = 320
+"""readings after which a surprise is an event again"""
 ONE = np.array([0])
-QUIET = 1008  # thresholds are found anew every 16 readings
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 
 class Channels:
-    """Channels that are expected to say `level`, and what is said of their readings."""
+    """Channels that are expected to say `level`, were before and usually are at `usual`, and what
+    is said of their readings."""
 
     def __init__(self, channels: int = 1, level: float = 20.0, risk: float = RISK) -> None:
         self.scorer = Scorer(channels, WARMUP)
         self.relations = Relations(channels)
         self.rows: Rows = np.arange(channels)
-        self.level = level
-        self.usual = level
+        self.level = self.usual = level
         self.risk = np.full(channels, risk)
+        self.quantum = np.zeros(channels)
         self.begun = False
         self.ticks = 0
 
@@ -40,8 +45,8 @@ class Channels:
         self, values: Array, settling: bool = False, known: bool = True, open_: bool = False
     ) -> Look:
         size = self.rows.size
-        expected = np.full((len(Expected), size), self.level if known else np.nan)
-        expected[[Expected.AHEAD, Expected.USUAL]] = self.usual
+        expected = np.full((len(Expected), size), self.usual if known else np.nan)
+        expected[Expected.NEXT] = self.level if known else np.nan
         return self.scorer.look(
             self.rows,
             np.full(size, float(self.ticks)),
@@ -49,24 +54,27 @@ class Channels:
             expected,
             np.full(size, settling),
             self.relations,
-            np.full(size, 0.01),
+            self.quantum,
             self.risk,
             np.full(size, open_),
         )
 
     def learn(self, values: Array, look: Look, learns: bool = True, raised: bool = False) -> None:
         size = self.rows.size
-        self.scorer.learn(
-            self.rows, values, look, self.risk, np.full(size, learns), np.full(size, raised)
-        )
+        flags = np.full(size, learns), np.full(size, raised)
+        self.scorer.learn(self.rows, values, look, self.risk, *flags)
 
     def live(self, values: Array, learns: bool = True) -> Look:
-        """(readings, channels); what is said of the last ones. Nothing is learnt under alert."""
+        """(readings, channels); what is said of the last ones."""
         for each in values:
-            look = self.look(each, known=self.begun, open_=not learns)
+            look = self.look(each, known=self.begun)
             self.begun = True
             self.learn(each, look, learns)
         return look
+
+    def limit(self, view: View) -> float:
+        """The first channel's threshold."""
+        return float(self.scorer.thresholds(ONE)[view, 0])
 
 
 def noise(readings: int, channels: int = 1, seed: int = 0) -> Array:
@@ -76,20 +84,13 @@ def noise(readings: int, channels: int = 1, seed: int = 0) -> Array:
 @cache
 def _quiet(channels: int) -> Channels:
     lively = Channels(channels)
-    lively.live(noise(QUIET, channels))
+    lively.live(noise(KNOWN_WELL, channels))
     return lively
 
 
 def quiet(channels: int = 1) -> Channels:
     """Channels that say 20, give or take one, and are known well."""
     return deepcopy(_quiet(channels))
-
-
-def threshold(channel: Channels) -> float:
-    """How far from what is expected a reading scores 1, found by trying."""
-    sizes = np.geomspace(1.0, 1e3, 3000)
-    scores = [channel.look(np.array([20.0 + size])).score[0] for size in sizes]
-    return float(sizes[np.searchsorted(scores, 1.0)])
 
 
 def test_a_young_channel_has_no_score() -> None:
@@ -99,7 +100,7 @@ def test_a_young_channel_has_no_score() -> None:
         look = channel.look(values + 1e6)
         assert np.isnan(look.score).all()
         assert [Kind.NONE] == look.kind.tolist()
-        channel.learn(values, channel.look(values))
+        channel.live(values[None])
     assert channel.look(np.array([1e6])).score[0] > 1.0
 
 
@@ -115,139 +116,101 @@ def test_what_can_not_be_compared_has_no_score() -> None:
 
 
 def test_a_spike_is_scored_by_the_channels_threshold() -> None:
-    """The score rises with the distance, 1.0 is at the threshold that the band shows, and only what
-    is beyond it has a kind."""
+    """1.0 is where the threshold of its residual is; the band shows that threshold."""
     channel = quiet()
-    limit = float(channel.scorer.thresholds(ONE)[View.RESIDUAL, 0])
-    looks = [channel.look(np.array([20.0 + times * limit])) for times in (0.5, 0.9, 1.02, 3.0)]
-    scores = [float(look.score[0]) for look in looks]
-    assert sorted(scores) == scores
-    assert scores[1] < 1.0 <= scores[2]
-    assert [Kind.NONE, Kind.RESIDUAL] == [int(look.kind[0]) for look in looks[1:3]]
-    for look in looks:
+    limit = channel.limit(View.RESIDUAL)
+    for times in (0.9, 1.05, 3.0):
+        look = channel.look(np.array([20.0 + times * limit]))
+        assert (look.score[0] >= 1.0) == (times > 1.0)
+        assert [Kind.RESIDUAL if times >= 1.0 else Kind.NONE] == look.kind.tolist()
         assert [20.0] == look.expected.tolist()
         assert [20.0 - limit, 20.0 + limit] == [look.lower[0], look.upper[0]]
 
 
-def test_a_spike_below_scores_like_one_above() -> None:
-    """There is no good side to be off on."""
+def test_the_score_is_how_much_rarer_than_promised() -> None:
+    """A tenth of the risk asks for a decade more."""
     channel = quiet()
-    above, below = (channel.look(np.array([each])).score[0] for each in (28.0, 12.0))
-    assert above == below
+    spike = np.array([20.0 + 3.0 * channel.limit(View.RESIDUAL)])
+    for needed in (4.0, 5.0, 6.0):
+        channel.risk = np.array([10.0**-needed])
+        look = channel.look(spike)
+        assert look.score[0] == pytest.approx(look.rarity[0] / needed)
 
 
-def test_a_smaller_promise_needs_a_greater_surprise() -> None:
-    """The fewer false alarms are promised, the further off a reading may be."""
-    limits = []
-    for risk in (1e-4, 1e-6, 1e-8):
+@pytest.mark.parametrize("value", [1e9, 1e30, -1e30])
+def test_the_score_is_bounded(value: float) -> None:
+    """The largest values still have a score, an expectation and a band; and are not learnt from."""
+    channel = quiet()
+    look = channel.look(np.array([value]))
+    assert 1.0 < look.score[0] <= SCORE_LIMIT
+    assert np.isfinite([look.expected[0], look.lower[0], look.upper[0]]).all()
+    channel.learn(np.array([value]), look, learns=False)
+    assert channel.live(noise(40, seed=1)).score[0] < 1.0
+
+
+def test_more_noise_is_found() -> None:
+    """Residuals that are each in the band are too much together."""
+    channel = quiet()
+    limit = channel.limit(View.RESIDUAL)
+    restless = 20.0 + 0.7 * limit * np.resize([1.0, -1.0], (60, 1))
+    looks = [channel.live(each[None], learns=False) for each in restless]
+    found = [look for look in looks if look.score[0] >= 1.0]
+    assert found
+    assert {Kind.RESIDUAL} == {look.kind[0] for look in found}
+    assert all(look.lower[0] < restless.min() < restless.max() < look.upper[0] for look in found)
+
+
+def test_a_level_that_leaves_is_found() -> None:
+    """What is expected follows a drift; the long-term level and the usual one don't, and are what
+    the reading is held against."""
+    channel = quiet()
+    channel.level = 40.0
+    looks = [channel.live(each[None] + 20.0, learns=False) for each in noise(40, seed=1)]
+    found = [look for look in looks if look.score[0] >= 1.0]
+    assert found
+    for look in found:
+        assert look.expected[0] == pytest.approx(20.0, abs=0.5)
+        assert look.upper[0] < 40.0
+
+
+def test_habits_count_together() -> None:
+    """A level that leaves, at an hour when it usually does, is less of an event than one that
+    nothing explains."""
+    rarities = []
+    for usual in (20.0, 40.0):
         channel = quiet()
-        channel.risk = np.full(1, risk)
-        limits.append(threshold(channel))
-    assert limits[0] < 0.9 * limits[1] < 0.9 * 0.9 * limits[2]
+        channel.level, channel.usual = 40.0, usual
+        for each in noise(40, seed=1) + 20.0:
+            look = channel.look(each)
+            channel.learn(each, look, learns=False)
+        rarities.append(float(look.rarity[0]))
+    assert rarities[0] > rarities[1] + 1.0
+
+
+def test_no_more_than_promised() -> None:
+    """Of channels on which nothing is wrong, no more readings are events than the risk allows."""
+    size, risk = 150, 1e-4
+    channels = Channels(size, risk=risk)
+    channels.live(noise(500, size))
+    events = 0
+    for values in noise(1000, size, seed=1):
+        look = channels.live(values[None])
+        events += int((look.score >= 1.0).sum())
+    assert events <= risk * size * 1000
 
 
 @pytest.mark.parametrize("risk", [1e-4, 1e-2, 0.5, 10.0])
 def test_no_surprise_is_no_event(risk: float) -> None:
     """However slow the channel or large its budget, plain noise rarely scores 1 and is mostly
     below what clears an alert."""
-    channel = Channels(4, risk=risk)
+    channel, scores = Channels(4, risk=risk), []
     channel.live(noise(400, 4))
-    scores = []
     for values in noise(400, 4, seed=1):
         look = channel.look(values, open_=True)
         channel.learn(values, look)
         scores.append(look.score)
     assert np.mean(np.array(scores) >= 1.0) <= 0.02
     assert np.mean(np.array(scores) < 0.8) >= 0.65
-
-
-def test_after_a_surprise_only_a_greater_one_is_an_event() -> None:
-    """For a while: then one like it counts again. Under alert there is no such condition."""
-    channel, limit = quiet(), threshold(quiet())
-    far, further = np.array([20.0 + 1.5 * limit]), np.array([20.0 + 6.0 * limit])
-    channel.learn(further, channel.look(further), learns=False)
-    channel.live(noise(100, seed=1))
-    assert channel.look(far).score[0] < 1.0 <= channel.look(far, open_=True).score[0]
-    assert channel.look(np.array([1e4])).score[0] >= 1.0
-    channel.live(noise(300, seed=2))
-    assert channel.look(far).score[0] >= 1.0
-
-
-def test_a_channel_that_has_alarmed_must_surprise_more() -> None:
-    """Each alarm of late lowers the scores, and is forgotten in some thousand readings."""
-    channel, far = quiet(), np.array([1e6])
-    scores = [channel.look(far).score[0]]
-    for alarms in (1, 2):
-        channel.learn(noise(1)[0], channel.look(noise(1)[0]), raised=alarms > 0)
-        scores.append(channel.look(far).score[0])
-    assert scores[0] > scores[1] > scores[2]
-    before = channel.scorer.alarms(ONE)[0]
-    channel.live(noise(2000, seed=3), learns=False)
-    assert channel.scorer.alarms(ONE)[0] == pytest.approx(before * np.exp(-1.0), rel=0.01)
-
-
-def test_what_the_instrument_can_not_resolve_is_no_event() -> None:
-    """A channel that never moved, and then moves by its resolution."""
-    channel = Channels()
-    channel.live(np.full((600, 1), 20.0))
-    assert channel.look(np.array([20.02])).score[0] < 1.0 <= channel.look(np.array([21.0])).score[0]
-
-
-def test_a_glitch_in_the_first_minutes_blinds_nobody() -> None:
-    """65535 while a channel is young is not what is normal; many of them are."""
-    plain, glitched, often = Channels(), Channels(), Channels()
-    values = noise(600)
-    plain.live(values)
-    once, many = values.copy(), values.copy()
-    once[12], many[5:600:7] = 65535.0, 65535.0
-    glitched.live(once)
-    often.live(many)
-    limits = [
-        float(each.scorer.thresholds(ONE)[View.RESIDUAL, 0]) for each in (plain, glitched, often)
-    ]
-    assert limits[1] == pytest.approx(limits[0], rel=0.2)
-    assert limits[2] > 1e4
-
-
-def test_the_score_is_bounded() -> None:
-    """Whatever is read, the score is a number that can be told."""
-    for value in (0.0, 1e30, -1e30, 1e36):
-        assert 0.0 <= quiet().look(np.array([value])).score[0] <= SCORE_LIMIT
-
-
-def test_more_noise_is_found() -> None:
-    """Residuals that are each in the band are too much together."""
-    channel = quiet()
-    limit = threshold(channel)
-    restless = 20.0 + 0.7 * limit * np.resize([1.0, -1.0], (60, 1))
-    look = channel.live(restless, learns=False)
-    assert look.score[0] >= 1.0
-    assert [Kind.RESIDUAL] == look.kind.tolist()
-
-
-def test_a_level_that_leaves_is_found() -> None:
-    """What is expected next follows a drift; the long-term level and what is usual don't, and the
-    one that shows it most is what the reading is held against."""
-    channel = quiet()
-    channel.level = 30.0
-    look = channel.live(noise(40, seed=1) + 10.0, learns=False)
-    assert look.score[0] >= 1.0
-    assert [Kind.RESIDUAL] == look.kind.tolist()
-    assert look.expected[0] == pytest.approx(20.0, abs=0.5)
-    assert look.upper[0] < 30.0
-
-
-def test_habits_speak_together() -> None:
-    """A reading that is only unlike the time of the day, and neither off its level nor off what was
-    forecast, must be further out than one that all of them find strange."""
-    alone, together = quiet(), quiet()
-    alone.usual = 14.0
-    together.level, together.usual = 14.0, 14.0
-    together.scorer = deepcopy(alone.scorer)
-    one = alone.look(np.array([20.0])).score[0]
-    together.live(np.full((20, 1), 14.0), learns=False)
-    together.usual = 20.0
-    assert one < together.look(np.array([14.0]), open_=True).score[0]
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=10)
@@ -263,6 +226,27 @@ def test_a_verdict_is_consistent(seed: int, value: float) -> None:
     assert (look.score[0] >= 1.0) == (look.kind[0] != Kind.NONE)
 
 
+@pytest.mark.parametrize("unit", [2.0**-12, 2.0**12])
+def test_the_score_is_free_of_the_unit(unit: float) -> None:
+    """Pascal or bar: the same reading has the same score, and the band is in its unit."""
+    plain, scaled = Channels(), Channels(level=20.0 * unit)
+    values = noise(300)
+    plain.live(values)
+    scaled.live(unit * values)
+    for value in (20.0, 22.0, 24.0, 40.0):
+        one, other = plain.look(np.array([value])), scaled.look(np.array([unit * value]))
+        assert other.score == pytest.approx(one.score, rel=1e-4)
+        assert other.upper == pytest.approx(unit * one.upper, rel=1e-4)
+
+
+def test_what_can_not_be_resolved_is_no_event() -> None:
+    """A step of the instrument's resolution on a channel that never moved."""
+    channel = Channels()
+    channel.live(np.full((200, 1), 20.0))
+    assert channel.look(np.array([20.0 + 1e-2])).score[0] < 1.0
+    assert channel.look(np.array([30.0])).score[0] >= 1.0
+
+
 def test_a_look_changes_nothing() -> None:
     """Scoring leaves no trace, and what is quarantined moves no threshold."""
     channel, wild = quiet(), np.array([500.0])
@@ -273,20 +257,79 @@ def test_a_look_changes_nothing() -> None:
     assert limits.tolist() == channel.scorer.thresholds(ONE).tolist()
 
 
+def test_an_outlier_does_not_hide_the_next() -> None:
+    """Not for longer than it takes to be an event of its own."""
+    channel = quiet()
+    spike = np.array([20.0 + 3.0 * channel.limit(View.RESIDUAL)])
+    channel.live(np.array([[1e9]]), learns=False)
+    channel.live(noise(FORGIVEN, seed=1))
+    assert channel.look(spike).score[0] >= 1.0
+
+
+def test_only_a_greater_surprise_is_soon_an_event_of_its_own() -> None:
+    """What is no more than the last is the same event; an alert that is open goes on with it."""
+    channel = quiet()
+    limit = channel.limit(View.RESIDUAL)
+    first, spike, greater = (np.array([20.0 + times * limit]) for times in (3.0, 2.0, 30.0))
+    assert channel.look(spike).score[0] >= 1.0
+    channel.live(first[None], learns=False)
+    channel.live(noise(50, seed=1))
+    assert channel.look(spike).score[0] < 1.0
+    assert channel.look(spike, open_=True).score[0] >= 1.0
+    assert channel.look(greater).score[0] >= 1.0
+    channel.live(noise(FORGIVEN, seed=2))
+    assert channel.look(spike).score[0] >= 1.0
+
+
+def test_a_channel_that_has_alarmed_must_surprise_more() -> None:
+    """Each alarm of late lowers the score; it fades."""
+    channel, usual = quiet(), np.array([20.0])
+    spike = np.array([20.0 + 3.0 * channel.limit(View.RESIDUAL)])
+    scores = [channel.look(spike).score[0]]
+    for _ in range(2):
+        channel.learn(usual, channel.look(usual), raised=True)
+        scores.append(channel.look(spike).score[0])
+    assert scores[0] > scores[1] > scores[2]
+    assert [2.0] == pytest.approx(channel.scorer.alarms(ONE).tolist(), abs=0.01)
+    channel.live(noise(2000), learns=False)
+    assert channel.scorer.alarms(ONE)[0] < 1.0
+
+
+def test_a_glitch_in_the_first_minutes_is_not_normal() -> None:
+    """An instrument's 65535 must not blind the channel."""
+    values = noise(600)
+    glitched = values.copy()
+    glitched[[8, 15]] = 65535.0
+    plain, channel = Channels(), Channels()
+    plain.quantum[:] = channel.quantum[:] = 0.01
+    plain.live(values)
+    channel.live(glitched)
+    assert channel.limit(View.RESIDUAL) == pytest.approx(plain.limit(View.RESIDUAL), rel=0.2)
+    assert channel.look(np.array([60.0])).score[0] >= 1.0
+
+
 def test_channels_are_scored_each_for_itself() -> None:
     """A wild neighbour in the batch changes nothing."""
     together, alone = quiet(3), Channels()
-    alone.live(noise(QUIET, 3)[:, [1]])
+    alone.live(noise(KNOWN_WELL, 3)[:, [1]])
     values = np.array([1e6, 21.0, -1e6])
     assert together.look(values).score[1] == pytest.approx(alone.look(values[[1]]).score[0])
 
 
 def test_a_channel_that_is_forgotten_begins_anew() -> None:
-    """A reset leaves no threshold and no score."""
-    channel = quiet()
+    """A reset leaves no threshold, no alarm and no score."""
+    channel, usual = quiet(), np.array([20.0])
+    channel.learn(usual, channel.look(usual), raised=True)
     channel.scorer.reset(ONE)
     assert [[0.0]] * len(View) == channel.scorer.thresholds(ONE).tolist()
+    assert [0.0] == channel.scorer.alarms(ONE).tolist()
     assert np.isnan(channel.look(np.array([1e6])).score).all()
+    channel.begun = False
+    channel.live(noise(KNOWN_WELL))
+    new = quiet()
+    for value in (20.0, 24.0, 40.0):
+        again = channel.look(np.array([value]))
+        assert new.look(np.array([value])).score.tolist() == again.score.tolist()
 
 
 # --- relations ------------------------------------------------------------------------------------
@@ -305,10 +348,9 @@ class Machine(Channels):
         """(ticks, load and 3 noises); what is said of the last tick."""
         for load, *noises in drawn.tolist():
             said = self.unit * (load + 0.1 * np.array(noises) + off)
-            healthy = off == (0.0, 0.0, 0.0)
-            look = self.look(said, known=self.begun, open_=not healthy)
+            look = self.look(said, known=self.begun)
             self.begun = True
-            self.learn(said, look, learns=healthy)
+            self.learn(said, look, learns=off == (0.0, 0.0, 0.0))
             for row in self.rows:
                 self._observe(row, said)
             self.ticks += 1
@@ -338,12 +380,18 @@ def known(unit: float = 1.0) -> Machine:
 def test_one_channel_is_accused(unit: float) -> None:
     """A channel that leaves its machine is scored by its relation, whatever its unit; those that it
     misleads are not. What was expected is what the others say."""
-    machine = known(unit)
-    look = machine.work(noise(40, 4, seed=1) - 20.0, off=(0.0, 2.5, 0.0))
-    assert [Kind.NONE, Kind.RELATION, Kind.NONE] == look.kind.tolist()
-    assert look.score[1] >= 1.0
-    assert not (look.score[[0, 2]] >= 1.0).any()
-    assert look.upper[1] < machine.unit * 2.5
+    machine, found = known(unit), []
+    for drawn in noise(40, 4, seed=1) - 20.0:
+        look = machine.work(drawn[None], off=(0.0, 2.5, 0.0))
+        assert not (look.score[[0, 2]] >= 1.0).any()
+        if look.score[1] >= 1.0:
+            found.append((float(drawn[0]), look))
+    assert found
+    for load, look in found:
+        assert [Kind.NONE, Kind.RELATION, Kind.NONE] == look.kind.tolist()
+        # How far it is off is smoothed: it takes some readings to be told whole.
+        assert unit * (load - 0.5) < look.expected[1] < unit * (load + 2.5)
+        assert look.upper[1] - look.lower[1] < machine.unit * 2.0 * 2.5
 
 
 def test_who_is_accused_no_more_is_cleared() -> None:
@@ -366,7 +414,7 @@ def test_an_accusation_needs_a_relation() -> None:
 @given(st.lists(st.floats(-20.0, 20.0), min_size=3, max_size=3), st.integers(0, 2**32))
 def test_no_more_than_one_of_an_asset_is_accused(residuals: list[float], seed: int) -> None:
     """Whatever a comparison says, one channel at most is scored by it: one with most evidence of
-    those that are far out by their own standards."""
+    those that are far out by their own standards. Ten times as far is four decades rarer."""
     machine = known()
     evidence = np.zeros((1, MEMBERS))
     evidence[0, :3] = np.random.default_rng(seed).uniform(0.0, 9.0, 3)
@@ -380,4 +428,6 @@ def test_no_more_than_one_of_an_asset_is_accused(residuals: list[float], seed: i
     highest = (np.abs(residuals) / limits).max()
     accused = np.flatnonzero(score >= 1.0)
     assert (highest >= 1.0) == (accused.size == 1)
-    assert score[accused] == pytest.approx(1.0 - 4.0 * np.log10(max(highest, 1.0)) / np.log10(RISK))
+    assert accused.size == 0 or score[accused] == pytest.approx(
+        1.0 + 4.0 * np.log10(highest) / NEEDED
+    )

@@ -1,5 +1,5 @@
-"""The views' rules: a spike, more noise, and a level that leaves each show in a figure of their
-own, and one outlier fills none of them."""
+"""The views' rules: a spike, more noise, a level that leaves, a forecast that fails and a day that
+is unlike others each show in a figure of their own, and one outlier fills none of them."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,8 @@ from anomalyd.detection.views import Expected, Seen, View, Views
 ONE = np.array([0])
 LARGEST = 5.0
 NAN = float("nan")
+OWN = list(View)[: View.RELATION]
+"""the views of a channel for itself"""
 
 Array = NDArray[np.float64]
 
@@ -18,37 +20,29 @@ def look(
     views: Views,
     value: float,
     expected: float = 20.0,
+    settling: bool = False,
     ahead: float = 20.0,
     usual: float = 20.0,
-    settling: bool = False,
     related: float = NAN,
 ) -> Seen:
     """What one reading shows."""
-    wanted = np.full((len(Expected), 1), np.nan)
+    said, others = np.array([value]), np.array([related])
+    wanted = np.zeros((len(Expected), 1))
     wanted[Expected.NEXT], wanted[Expected.AHEAD], wanted[Expected.USUAL] = expected, ahead, usual
-    return views.look(
-        ONE,
-        np.array([value]),
-        wanted,
-        np.array([related]),
-        np.array([settling]),
-        np.full((len(View), 1), LARGEST),
-    )
+    largest = np.full((len(View), 1), LARGEST)
+    return views.look(ONE, said, wanted, others, np.array([settling]), largest)
 
 
-def live(
-    views: Views,
-    values: Array,
-    learns: bool = True,
-    settling: bool = False,
-    expected: float = 20.0,
-    usual: float = 20.0,
-) -> Array:
+def learn(views: Views, value: float, seen: Seen, learns: bool, spared: bool = False) -> None:
+    views.learn(ONE, np.array([value]), seen, np.array([learns]), np.array([spared]))
+
+
+def live(views: Views, values: Array, learns: bool = True, settling: bool = False) -> Array:
     """(views, readings) what readings show, as a channel goes on that is expected to say 20."""
     shown = []
     for value in values.tolist():
-        seen = look(views, value, settling=settling, expected=expected, usual=usual)
-        views.learn(ONE, np.array([value]), seen, np.array([learns]), np.array([False]))
+        seen = look(views, value, settling=settling)
+        learn(views, value, seen, learns)
         shown.append(seen.views[:, 0])
     return np.stack(shown, axis=1)
 
@@ -87,6 +81,42 @@ def test_a_level_that_leaves_shows_as_level() -> None:
     assert moved[-1] == pytest.approx(4.0, abs=0.3)
 
 
+def test_a_forecast_that_fails_shows_ahead() -> None:
+    """It is the distance from what was said long before, however well the next value was known;
+    NaN while nothing was said."""
+    views = quiet()
+    for said in (17.0, 23.0):
+        assert look(views, 20.0, ahead=said).views[View.AHEAD, 0] == 3.0
+    seen = look(views, 20.0, ahead=NAN)
+    assert np.isnan(seen.views[View.AHEAD, 0]) and seen.known[0]
+    others = [view for view in OWN if view != View.AHEAD]
+    assert np.isfinite(seen.views[others]).all()
+
+
+def test_a_day_unlike_others_shows_as_unusual() -> None:
+    """It is the distance from what is usual at this time, of one reading and of their running mean,
+    in which one outlier counts as no more than the largest ordinary distance."""
+    views = quiet()
+    before = look(views, 20.0).views[View.UNUSUAL_MEAN, 0]
+    wild = look(views, 1e9).views
+    assert wild[View.UNUSUAL, 0] == 1e9 - 20.0
+    assert wild[View.UNUSUAL_MEAN, 0] <= before + LARGEST / 12.0 + 0.1
+    for _ in range(100):
+        seen = look(views, 20.0, usual=16.0)
+        learn(views, 20.0, seen, False)
+    shown = seen.views[:, 0]
+    assert shown[[View.UNUSUAL, View.UNUSUAL_MEAN]] == pytest.approx(4.0, abs=0.01)
+    assert shown[View.RESIDUAL] == 0.0
+
+
+def test_what_is_off_to_either_side_is_usual_on_average() -> None:
+    """The running mean keeps the sign."""
+    views = quiet()
+    shown = live(views, np.resize([24.0, 16.0], 200))
+    assert shown[View.UNUSUAL, -1] == 4.0
+    assert shown[View.UNUSUAL_MEAN, -1] < 0.5
+
+
 def test_the_long_term_level_follows_only_what_is_normal() -> None:
     """Under alert it stays; a level that is accepted becomes the long-term one."""
     views = quiet()
@@ -97,60 +127,55 @@ def test_the_long_term_level_follows_only_what_is_normal() -> None:
     assert look(views, 24.0).baseline[0] == pytest.approx(24.0, abs=0.05)
 
 
+def test_what_is_spared_leaves_the_running_figures() -> None:
+    """A glitch that is set aside is counted, and nothing else."""
+    views = quiet()
+    before = look(views, 20.0)
+    learn(views, 24.0, look(views, 24.0), learns=False, spared=True)
+    assert before.views.tobytes() == look(views, 20.0).views.tobytes()
+    assert [501.0] == views.count(ONE).tolist()
+
+
 def test_what_can_not_be_compared_is_not_missed() -> None:
     """Without an expectation, and just after a gap, there is no residual, the noise stays, and the
     running level begins where the channel is."""
     views = quiet()
     noise = look(views, 20.0, settling=True).noise[0]
-    for seen in (look(views, 90.0, expected=NAN), look(views, 90.0, settling=True)):
+    for seen in (
+        look(views, 90.0, expected=NAN, ahead=NAN, usual=NAN),
+        look(views, 90.0, settling=True),
+    ):
         assert [False] == seen.known.tolist()
-        assert [0.0, 0.0] == seen.views[[View.RESIDUAL, View.LEVEL], 0].tolist()
+        shown = seen.views[[View.RESIDUAL, View.LEVEL, View.UNUSUAL], 0]
+        assert [0.0, 0.0, 0.0] == shown.tolist()
+        assert np.isnan(seen.views[View.AHEAD, 0])
         assert [90.0] == seen.level.tolist()
-        assert noise == seen.noise[0]
-
-
-def test_what_was_said_long_before_is_compared_too() -> None:
-    """A reading's distance from the forecast 24 readings before counts; NaN where there was
-    none."""
-    views = quiet()
-    assert [6.5] == look(views, 20.0, ahead=13.5).views[View.AHEAD].tolist()
-    for seen in (look(views, 20.0, ahead=NAN), look(views, 90.0, settling=True)):
-        assert np.isnan(seen.views[View.AHEAD]).all()
-
-
-def test_an_unusual_time_of_day_shows() -> None:
-    """What is expected next may be unusual for the time of the day: its distance counts, and the
-    running mean of it, in which ups and downs cancel and one outlier counts as no more than the
-    largest ordinary one."""
-    views = quiet()
-    assert [3.0] == look(views, 20.0, usual=17.0).views[View.UNUSUAL].tolist()
-    live(views, np.full(80, 20.0))
-    once = live(views, np.array([1e9]))[[View.UNUSUAL, View.UNUSUAL_MEAN], 0]
-    assert once[0] > 9e8 and once[1] == pytest.approx(LARGEST / 12.0, abs=0.05)
-    up_and_down = live(views, 20.0 + np.resize([3.0, -3.0], 100))[View.UNUSUAL_MEAN]
-    assert up_and_down[50:].max() < 0.3
-    shown = live(views, np.full(60, 24.0), expected=24.0)
-    assert shown[View.UNUSUAL_MEAN, -1] == pytest.approx(4.0, abs=0.1)
-    assert 0.0 == shown[View.RESIDUAL, -1]
-
-
-def test_a_spared_reading_leaves_the_running_figures() -> None:
-    """A glitch that is no part of what is normal moves neither noise nor level."""
-    views = quiet()
-    before = look(views, 20.0)
-    seen = look(views, 1e6)
-    views.learn(ONE, np.array([1e6]), seen, np.array([False]), np.array([True]))
-    after = look(views, 20.0)
-    assert before.views.tobytes() == after.views.tobytes()
-    assert before.baseline.tolist() == after.baseline.tolist()
+        assert noise == seen.noise[0] and np.isfinite(seen.unusual).all()
 
 
 def test_the_relation_is_what_the_asset_says() -> None:
     """Its size counts; NaN where nothing is said."""
     views = quiet()
     for related, expected in ((-2.5, 2.5), (2.5, 2.5), (NAN, NAN)):
-        seen = look(views, 20.0, related=related)
-        assert [expected] == pytest.approx(seen.views[View.RELATION].tolist(), nan_ok=True)
+        shown = look(views, 20.0, related=related).views[View.RELATION]
+        assert [expected] == pytest.approx(shown.tolist(), nan_ok=True)
+
+
+def test_the_views_are_in_channel_units() -> None:
+    """A thousand times the values show a thousand times as much, at any offset."""
+    rows, settling = ONE, np.array([False])
+    drawn = np.random.default_rng(3).normal(0.0, 1.0, (100, 4))
+    shown = []
+    for unit, offset in ((1.0, 0.0), (1000.0, 5e4)):
+        views = Views(1)
+        largest = np.full((len(View), 1), 2.0 * unit)
+        for at, (value, *said) in enumerate(unit * drawn + offset):
+            wanted = np.array(said if at else [NAN] * len(Expected))[:, None]
+            reading = np.array([value])
+            seen = views.look(rows, reading, wanted, np.array([NAN]), settling, largest)
+            learn(views, value, seen, learns=True)
+        shown.append(seen.views[OWN, 0] / unit)
+    assert shown[1] == pytest.approx(shown[0], rel=1e-6)
 
 
 def test_a_look_changes_nothing() -> None:
@@ -159,7 +184,7 @@ def test_a_look_changes_nothing() -> None:
     one, other = look(views, 30.0), look(views, 30.0)
     assert one.views.tobytes() == other.views.tobytes()
     assert [100.0] == views.count(ONE).tolist()
-    views.learn(ONE, np.array([30.0]), one, np.array([False]), np.array([False]))
+    learn(views, 30.0, one, learns=False)
     assert [101.0] == views.count(ONE).tolist()
 
 

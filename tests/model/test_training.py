@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from anomalyd.detection.experts import HORIZONS
+from anomalyd.detection.experts import EXPERTS, FEATURES, HORIZONS, SIGNED_FEATURES
 from anomalyd.detection.reading import Floats
 from anomalyd.model import training
-from anomalyd.model.next_step import NextStep, NextStepConfig
+from anomalyd.model.next_step import NextStep
 from anomalyd.model.synthetic import corpus
 from anomalyd.model.training import Series, TrainingPlan
 
 _SHORT = TrainingPlan(steps=24, series_a_batch=16, chunk=64)
 
 
-def _drawn(series: int, readings: int) -> Series:
-    drawn = corpus(5, series, readings)
+def _drawn(count: int, length: int) -> Series:
+    drawn = corpus(5, count, length)
     return Series(drawn.values, drawn.start_s, drawn.interval_s, drawn.period)
 
 
-def _each_second(values: Floats, period: float = 0.0) -> Series:
-    """(N, T + 1) values, a reading a second."""
-    zeros = np.zeros(values.shape[0])
-    return Series(values, zeros, zeros + 1.0, zeros + period)
+def _every_second(values: Floats, period: float = 0.0) -> Series:
+    """`values` (N, T + 1), a reading a second."""
+    one = np.ones(values.shape[0])
+    return Series(values, 0.0 * one, one, period * one)
 
 
 def _train(seed: int, plan: TrainingPlan = _SHORT, start: NextStep | None = None) -> NextStep:
-    lessons = training.prepare(_drawn(24, 257))
-    return training.train(lessons, seed, plan, start)
+    return training.train(training.prepare(_drawn(24, 257)), seed, plan, start)
 
 
 def _weights(network: NextStep) -> list[torch.Tensor]:
@@ -64,10 +62,9 @@ def test_fine_tuning_starts_from_the_weights_given_and_leaves_them_alone() -> No
 
 def test_it_stops_before_the_next_batch_when_asked() -> None:
     """`should_stop` is asked before every batch."""
-    lessons = training.prepare(_drawn(8, 129))
     done: list[int] = []
     training.train(
-        lessons,
+        training.prepare(_drawn(8, 129)),
         1,
         _SHORT,
         should_stop=lambda: len(done) == 3,
@@ -76,55 +73,56 @@ def test_it_stops_before_the_next_batch_when_asked() -> None:
     assert [1, 2, 3] == done
 
 
-def _sines(series: int, seed: int, readings: int = 513) -> Series:
-    phases = np.random.default_rng(seed).random((series, 1))
-    return _each_second(np.sin(2 * np.pi * (np.arange(readings) / 25 + phases)), 25.0)
+def test_the_target_is_the_change_to_the_value_so_far_ahead() -> None:
+    """In units of the channel's scale, from the value last seen; NaN beyond the end."""
+    series = _drawn(6, 201)
+    lessons = training.prepare(series)
+    assert lessons.features.shape == (6, 200, FEATURES)
+    assert lessons.experts.shape == (6, 200, len(HORIZONS), len(EXPERTS))
+    for index, horizon in enumerate(HORIZONS):
+        known, beyond = np.split(lessons.target[..., index].numpy(), [201 - horizon], axis=1)
+        change = series.values[:, horizon:] - series.values[:, :-horizon]
+        units = np.clip(change / lessons.scale[:, : 201 - horizon], -1e3, 1e3)
+        np.testing.assert_allclose(known, units, rtol=1e-4, atol=1e-5)
+        assert bool(np.isnan(beyond).all())
+
+
+def test_only_what_is_signed_turns_with_the_signal() -> None:
+    """Upside down, the signed features, experts and targets change sign and nothing else does:
+    what training relies on when it turns series over."""
+    series = _every_second(_drawn(6, 201).values)
+    lessons = training.prepare(series)
+    turned = training.prepare(series._replace(values=-series.values))
+    sign = torch.ones(FEATURES)
+    sign[:SIGNED_FEATURES] = -1.0
+    torch.testing.assert_close(turned.features, sign * lessons.features)
+    torch.testing.assert_close(turned.experts, -lessons.experts)
+    torch.testing.assert_close(turned.target, -lessons.target, equal_nan=True)
 
 
 def test_it_learns() -> None:
-    """A few hundred batches on sines beat persistence at every horizon, on sines not learnt."""
+    """A few hundred batches on sines beat persistence at every horizon; none was near it before."""
+    time = np.arange(513)
+    phases = np.random.default_rng(1).random(32)
+    sines = _every_second(np.sin(2 * np.pi * (time[None, :] / 25 + phases[:, None])), 25.0)
+    lessons = training.prepare(sines)
     plan = TrainingPlan(steps=200, series_a_batch=32, learning_rate=1e-2)
-    network = training.train(training.prepare(_sines(32, seed=1)), 1, plan)
-    report = training.evaluate(network, _sines(16, seed=2))
-    assert max(report.mae) < 0.2
+    untaught = training.train(lessons, 1, TrainingPlan(steps=1, learning_rate=0.0))
+    taught = training.train(lessons, 1, plan)
+    assert all(error > 0.4 for error in training.evaluate(untaught, sines).mae)
+    assert all(error < 0.2 for error in training.evaluate(taught, sines).mae)
 
 
-def test_a_lesson_is_what_comes_so_many_readings_ahead() -> None:
-    """The target of each horizon is that value, from the newest one, in units of scale; unknown
-    beyond the end."""
-    values = np.random.default_rng(3).standard_normal((2, 101))
-    lessons = training.prepare(_each_second(values))
-    for index, horizon in enumerate(HORIZONS):
-        last = 101 - horizon
-        said = values[:, :last] + lessons.target[:, :last, index].numpy() * lessons.scale[:, :last]
-        # The first readings' scale is next to nothing, and what is too far out is cut.
-        assert values[:, 40 + horizon :] == pytest.approx(said[:, 40:], abs=1e-4)
-        assert torch.isnan(lessons.target[:, last:, index]).all()
-        assert not torch.isnan(lessons.target[:, :last, index]).any()
-
-
-def test_a_lesson_knows_nothing_of_the_future() -> None:
-    """What the network sees of a reading is the same whatever comes later."""
-    values = np.random.default_rng(4).standard_normal((2, 301))
-    changed = values.copy()
-    changed[:, 200:] += 50.0
-    plain, other = training.prepare(_each_second(values)), training.prepare(_each_second(changed))
-    assert torch.equal(plain.features[:, :200], other.features[:, :200])
-    assert torch.equal(plain.experts[:, :200], other.experts[:, :200])
-
-
-def test_the_report_is_in_units_of_persistence() -> None:
-    """An untrained network that says the last value scores 1; "as one cycle ago" scores 0 on what
-    repeats itself, and 1 where nobody knows of a cycle."""
-    network = NextStep(NextStepConfig())
-    with torch.no_grad():
-        for weights in network.parameters():
-            weights.zero_()
-        network.head.bias.view(len(HORIZONS), -1)[:, 0] = 50.0
-    repeated = training.evaluate(network, _sines(4, seed=2))
-    assert [1.0] * 3 == pytest.approx(repeated.mae, abs=1e-6)
-    assert [0.0] * 3 == pytest.approx(repeated.mae_seasonal_naive, abs=1e-6)
-    assert max(repeated.mae_best_expert) <= 1.0 + 1e-6
-    aperiodic = _sines(4, seed=2)._replace(period=np.zeros(4))
-    known = training.evaluate(network, aperiodic).mae_seasonal_naive
-    assert [1.0] * 3 == pytest.approx(known, abs=1e-6)
+def test_the_report_holds_a_figure_for_each_horizon() -> None:
+    """On sines of a known period, seasonal-naive makes no error; where there is no period it is
+    persistence."""
+    time = np.arange(401)
+    sines = np.sin(2 * np.pi * (time[None, :] / 25.0 + np.arange(4)[:, None] / 4))
+    network = _train(1)
+    cyclic = training.evaluate(network, _every_second(sines, 25.0))
+    np.testing.assert_allclose(cyclic.mae_seasonal_naive, 0.0, atol=1e-6)
+    aperiodic = training.evaluate(network, _every_second(sines))
+    np.testing.assert_allclose(aperiodic.mae_seasonal_naive, 1.0, rtol=1e-5)
+    assert (4, 4 * (400 - 200 - HORIZONS[-1] + 1)) == (cyclic.series, cyclic.readings)
+    for figures in (cyclic.nll, cyclic.nll_persistence, cyclic.mae, cyclic.mae_best_expert):
+        assert len(figures) == len(HORIZONS)

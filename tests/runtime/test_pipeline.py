@@ -141,7 +141,7 @@ def test_what_comes_later_changes_nothing() -> None:
     assert not same(verdicts, other)
 
 
-@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, -10.0)])
+@pytest.mark.parametrize(("factor", "offset"), [(1e5, 0.0), (1e-3, -2e-3), (1.8, 32.0)])
 def test_the_unit_of_a_channel_changes_no_verdict(factor: float, offset: float) -> None:
     """Pascal or bar, Celsius or Fahrenheit: same states, same kinds, same scores, and what was
     expected is in the channel's own unit."""
