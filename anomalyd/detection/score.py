@@ -42,7 +42,9 @@ _MEASURED = 4.0
 # late; and for a while only a greater surprise than the last is an event of its own.
 _CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0
 _ALMOST = 0.99
-_MOST_RISK = 0.05
+# However slow a channel and however large its budget, an event is one in a thousand readings: what
+# happens more often wasn't measured, and with much more risk than that nothing at all would alarm.
+_MOST_RISK = 1e-3
 _REFRESH_READINGS = 16
 # A glitch (65535, -9999) in the first minutes must not pass for normal: it would blind the channel
 # for days. Less far out, or many, are what the channel does: a switch that is rarely thrown.

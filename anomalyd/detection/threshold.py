@@ -42,7 +42,7 @@ _SETTLED, _NEAR, _PATIENCE = 500.0, 0.5, 1000.0
 
 
 class Tails:
-    """Sketches of some views of `capacity` channels; 194 bytes each."""
+    """Sketches of some views of `capacity` channels; 196 bytes each."""
 
     def __init__(self, capacity: int, steepest: Sequence[float], climbs: Sequence[bool]) -> None:
         """For each view: `steepest`, no steeper slope of its tail is believed. Neighbouring values
@@ -63,7 +63,9 @@ class Tails:
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
-        for column in (self._bins, self._weight, self._count, self._end, self._slope, self._held):
+        for column in (
+            self._bins, self._origin, self._weight, self._count, self._end, self._slope, self._held
+        ):  # fmt: skip
             column[rows] = 0.0
 
     def counts(self, rows: Rows) -> Floats:

@@ -199,6 +199,20 @@ def test_no_more_than_promised() -> None:
     assert events <= risk * size * 1000
 
 
+@pytest.mark.parametrize("risk", [1e-4, 1e-2, 0.5, 10.0])
+def test_no_surprise_is_no_event(risk: float) -> None:
+    """However slow the channel or large its budget, plain noise rarely scores 1 and is mostly
+    below what clears an alert."""
+    channel, scores = Channels(4, risk=risk), []
+    channel.live(noise(400, 4))
+    for values in noise(400, 4, seed=1):
+        look = channel.look(values, open_=True)
+        channel.learn(values, look)
+        scores.append(look.score)
+    assert np.mean(np.array(scores) >= 1.0) <= 0.02
+    assert np.mean(np.array(scores) < 0.8) >= 0.65
+
+
 @settings(derandomize=True, database=None, deadline=None, max_examples=10)
 @given(st.integers(0, 2**32), st.floats(-1e4, 1e4))
 def test_a_verdict_is_consistent(seed: int, value: float) -> None:

@@ -13,7 +13,6 @@ STEEPEST = (12.0, 8.0)
 CLIMBS = (False,) * len(STEEPEST)
 VIEWS = len(STEEPEST)
 TINY = 1e-12
-A_BIN = 2.0**0.25
 REFRESH = 50
 
 Array = NDArray[np.float64]
@@ -94,26 +93,16 @@ def test_a_threshold_is_the_value_of_its_surprise() -> None:
         assert said == pytest.approx(surprise, abs=0.15)
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=20)
-@given(st.integers(-20, 20), st.integers(0, 2**32))
-def test_a_threshold_is_in_the_units_of_what_it_sees(octaves: int, seed: int) -> None:
-    """Twice the values have twice the threshold and the same surprise."""
-    values, unit = noise(150, 3, seed), 2.0**octaves
+@settings(derandomize=True, database=None, deadline=None, max_examples=30)
+@given(st.floats(1e-6, 1e6), st.integers(0, 2**32))
+def test_a_threshold_is_in_the_units_of_what_it_sees(unit: float, seed: int) -> None:
+    """In any other unit, what is seen has the threshold in that unit and the same surprise."""
+    values = noise(150, 3, seed)
     plain, scaled = taught(values), taught(unit * values)
-    assert thresholds(scaled, 3) == pytest.approx(unit * thresholds(plain, 3), rel=1e-6)
+    assert thresholds(scaled, 3) == pytest.approx(unit * thresholds(plain, 3), rel=1e-3)
     for value in (0.5, 2.0, 20.0):
         said = surprises(scaled, 3, unit * value)
-        assert said == pytest.approx(surprises(plain, 3, value), rel=1e-6)
-
-
-@settings(derandomize=True, database=None, deadline=None, max_examples=20)
-@given(st.floats(1e-6, 1e6), st.integers(0, 2**32))
-def test_any_unit_will_do(unit: float, seed: int) -> None:
-    """In a unit that doesn't fit the bins a threshold differs by no more than about a bin."""
-    values = noise(300, 3, seed)
-    plain, scaled = (thresholds(taught(each), 3, 2.0) for each in (values, unit * values))
-    ratio = scaled / (unit * plain)
-    assert (ratio < A_BIN).all() and (ratio > 1.0 / A_BIN).all()
+        assert said == pytest.approx(surprises(plain, 3, value), rel=1e-3)
 
 
 def test_a_rarer_promise_is_further_out() -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "reason", "score"),
     *("value", "expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
-    *("contributors", "recent", "model", "instance", "runbook_url"),
+    *("contributors", "recent", "model", "instance", "runbook_url", "limit", "crosses_at"),
 }
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -26,7 +26,7 @@ def test_an_alert_has_every_field_of_the_contract() -> None:
     """The document is complete from raise to clear, its times are ISO 8601 in UTC, and it shows
     the reading that it is about as the last of the recent ones."""
     run, row = quiet()
-    run.live(row, [80.0, *noise(100, seed=1)], start=1000.0)
+    run.live(row, [500.0, *noise(100, seed=1)], start=1000.0)
     raised, *_, cleared = (msgspec.to_builtins(alert) for alert in run.alerts)
     for document in (raised, cleared):
         assert set(document) == FIELDS
@@ -42,10 +42,10 @@ def test_an_alert_has_every_field_of_the_contract() -> None:
     assert "2025-06-01T10:16:40.000Z" == raised["started_at"] == raised["updated_at"]
     assert raised["cleared_at"] is None
     assert ISO.fullmatch(cleared["cleared_at"])
-    assert raised["lower"] < raised["expected"] < raised["upper"] < raised["value"] == 80.0
+    assert raised["lower"] < raised["expected"] < raised["upper"] < raised["value"] == 500.0
     assert raised["score"] >= RULES.critical_score
     assert "critical" == raised["severity"] == cleared["severity"]
-    assert raised["reason"].startswith("80 bar is ")
+    assert raised["reason"].startswith("500 bar is ")
 
 
 def test_an_id_is_one_alert() -> None:
@@ -70,7 +70,7 @@ def test_a_channel_that_retires_ends_its_alert() -> None:
     """An alert that a channel leaves behind is cleared, in a document whose figures are numbers or
     unknown, under the id with which it was raised."""
     run, row = quiet()
-    run.live(row, [80.0], start=1000.0)
+    run.live(row, [500.0], start=1000.0)
     (cleared,) = run.pipeline.retire(row, START_S + 5000.0)
     assert "cleared" == cleared.transition
     assert run.alerts[0].id == cleared.id
@@ -86,7 +86,7 @@ def test_a_channel_that_retires_ends_its_alert() -> None:
 def test_figures_follow_the_alerts() -> None:
     """Open alerts, transitions and the rate are those of what was said."""
     run, row = quiet()
-    run.live(row, [80.0], start=1000.0)
+    run.live(row, [500.0], start=1000.0)
     assert {"warning": 0, "critical": 1} == run.pipeline.open_alerts.count_active()
     assert 7.0 == run.pipeline.open_alerts.alarm_rate_per_week
     run.live(row, noise(100, seed=1), start=1001.0)

@@ -153,7 +153,7 @@ def test_only_streams_with_limits_have_a_forecaster(tmp_path: Path) -> None:
 def test_each_kind_of_model_has_its_key(tmp_path: Path) -> None:
     """A forecaster as `model`, or a next-step predictor as `forecast_model`, is refused."""
     forecaster = str(checkpoint.shipped(checkpoint.SHIPPED_FORECAST))
-    with pytest.raises(ModelError, match="is a forecaster"):
+    with pytest.raises(ModelError, match="is a forecaster; that is for `forecast_model`"):
         registry.load([stream(forecaster)], tmp_path, CAPACITY)
     with pytest.raises(ModelError, match="is no forecaster"):
         registry.load([limited(str(checkpoint.shipped()))], tmp_path, CAPACITY)
