@@ -9,8 +9,9 @@ out only falls silent, and is not made up for elsewhere.
 - *without an expert*: the last value stands in for it, whatever weight it gets; for the last value
   itself, the next expert does.
 - *without a view*: it never reaches its warm-up, so it can't speak.
-- *tail*: the peaks teach no shape; the threshold may be below what was lately seen as normal; a
-  Gaussian tail from the quantile on, without any peaks.
+- *without the reference*: it neither raises nor holds.
+- *no caution*, *no refractory*: an alarm just past asks for no more of the next.
+- *tail*: beyond what was seen, all tails go on as the heaviest; a tenth of the values is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from anomalyd.detection import experts, quality, score, threshold
+from anomalyd.detection import experts, quality, reference, score, threshold
 from anomalyd.detection.reading import Floats, Rows
 from anomalyd.detection.views import View
 from anomalyd.model import next_step
@@ -46,9 +47,11 @@ def variants() -> dict[str, Variant]:
         **{f"without expert {name}": _without_expert(name) for name in experts.EXPERTS},
         **{f"without view {view.name.lower()}": _without_view(view) for view in View},
         "without stuck": lambda: altered(quality.Stillness, "score", _nothing),
-        "tail: no shape from peaks": lambda: altered(threshold, "_SHAPE_WEIGHT", 1e12),
-        "tail: no memory of the largest": lambda: altered(threshold, "_LARGEST_MARGIN", 0.0),
-        "tail: Gaussian": lambda: altered(threshold.Tails, "_threshold", _gaussian),
+        "without the reference": lambda: altered(reference.Reference, "look", _no_reference),
+        "no caution after alarms": lambda: altered(score, "_CAUTION", 0.0),
+        "no refractory": lambda: altered(score, "_ALMOST", np.inf),
+        "tail: one slope for all": lambda: altered(score, "_STEEPEST", (3.0,) * len(View)),
+        "tail: a short memory": lambda: altered(threshold, "MEMORY", 500.0),
     }
 
 
@@ -194,8 +197,9 @@ def _nothing(stillness: object, rows: Rows, values: Floats) -> Floats:
     return np.zeros(rows.size)
 
 
-def _gaussian(tails: object, state: Floats, floor: Floats, risk: Floats) -> Floats:
-    """Where log-density falls with the square, a level that is exceeded at a rate p lies at the
-    square root of log p, from the quantile and its rate."""
-    reach = np.sqrt(np.log(np.minimum(risk, 0.01)) / np.log(threshold._EXCEEDED))
-    return np.asarray(np.maximum(state[threshold.QUANTILE] * reach, floor))
+_LOOK = reference.Reference.look
+
+
+def _no_reference(held: reference.Reference, *about: Any) -> reference.Held:
+    found = _LOOK(held, *about)
+    return found._replace(score=np.zeros_like(found.score))

@@ -74,7 +74,7 @@ def _pipeline(seed: int, members: int) -> Callable[[], None]:
 
 
 def _lstm_step() -> Callable[[], None]:
-    lstm = checkpoint.load(checkpoint.shipped()).network.lstm
+    lstm = checkpoint.shipped_network().lstm
     features = torch.randn(CHANNELS, lstm.input_size)
     h = c = torch.zeros(CHANNELS, lstm.hidden_size)
 

@@ -6,7 +6,7 @@ from tests.benchmarks.detection.ablation import variants
 from tests.benchmarks.detection.judged import Judged, Promise, anomalyd
 from tests.benchmarks.detection.series import Series, univariate
 
-_SHOW = ("no LSTM: the best expert", "no correction", "without view residual", "tail: Gaussian")
+_SHOW = ("no LSTM: the best expert", "no correction", "without view residual")
 
 
 def some() -> list[Series]:
