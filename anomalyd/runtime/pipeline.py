@@ -156,7 +156,7 @@ class Pipeline:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
             asset = self._assets[channel.asset]
-            self._judged[row] = channel.member not in self._streams[channel.stream].inputs
+            self._judged[row] = stream is None or channel.member not in stream.inputs
             self._relations.join(row, asset, bool(self._judged[row]))
             self._networks.join(row, asset, channel)
         return row

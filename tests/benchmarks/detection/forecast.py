@@ -53,7 +53,7 @@ def run(series: Sequence[Series]) -> list[Table]:
 
 def ahead(series: Sequence[Series]) -> dict[int, list[Floats]]:
     """anomalyd's forecasts by horizon: of each reading of each series (N,), made so many readings
-    before; NaN where there was none. A horizon that the network doesn't know is left out.
+    before; NaN where there was none.
 
     They are taken down where the pipeline gets them, during a replay: a verdict's `expected` is
     that of the view that raised an alert.
@@ -63,7 +63,7 @@ def ahead(series: Sequence[Series]) -> dict[int, list[Floats]]:
 
     def noted(self: NextStepPredictor, rows: Rows, *others: Any) -> Any:
         prediction = observe(self, rows, *others)
-        told.append((rows, np.atleast_2d(prediction[0])))
+        told.append((rows, prediction.ahead))
         return prediction
 
     with altered(NextStepPredictor, "observe", noted):
@@ -74,19 +74,19 @@ def ahead(series: Sequence[Series]) -> dict[int, list[Floats]]:
     # A channel's row in the pipeline is its place in the recording: none is ever retired.
     for index, each in enumerate(series):
         of = figures[:, rows == index]
-        for horizon, mine in zip(HORIZONS, of, strict=False):
-            found.setdefault(horizon, []).append(_placed(each, mine))
+        for horizon, mine in zip(HORIZONS, of, strict=True):
+            found.setdefault(horizon, []).append(_placed(each, mine, horizon))
     return found
 
 
-def _placed(series: Series, forecasts: Floats) -> Floats:
-    """(N,) each forecast at the reading that it is of: there is one for every reading but the first
+def _placed(series: Series, forecasts: Floats, horizon: int) -> Floats:
+    """(N,) each forecast at the reading that it is of: there is one from every reading but the last
     and those that come late."""
     newest = np.maximum.accumulate(series.times)
     taken = np.concatenate(([True], series.times[1:] > newest[:-1]))
-    at = np.flatnonzero(taken)[1:]
+    at = np.flatnonzero(taken)[horizon:]
     out = np.full(len(series), np.nan)
-    out[at[: forecasts.size]] = forecasts
+    out[at] = forecasts[: at.size]
     return out
 
 
