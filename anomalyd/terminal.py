@@ -69,11 +69,7 @@ def train(data: list[Path], out: Path, seed: int, steps: int | None, series: int
     console = Console(stderr=True)
     default = TrainingPlan() if not data else TrainingPlan(steps=1000, learning_rate=1e-3)
     plan = TrainingPlan(steps=steps or default.steps, learning_rate=default.learning_rate)
-    with _progress(console, "training", plan.steps) as (progress, task):
-
-        def step(done: int, loss: float) -> None:
-            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
-
+    with _training(console, plan.steps) as step:
         if data:
             start = checkpoint.shipped_network()
             trained = training.on_recordings(data, start, seed, plan, step)
@@ -99,11 +95,7 @@ def train_asset(
     """Train a network for the assets that the streams make of `data`."""
     console = Console(stderr=True)
     plan = AssetPlan(steps=steps or AssetPlan().steps)
-    with _progress(console, "training", plan.steps) as (progress, task):
-
-        def step(done: int, loss: float) -> None:
-            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
-
+    with _training(console, plan.steps) as step:
         trained = asset_training.on_recordings(data, settings.streams, seed, plan, step)
     training.write(trained.network, trained.card, out)
     config, report = trained.network.config, trained.report
@@ -127,11 +119,7 @@ def train_forecaster(
     console = Console(stderr=True)
     default = ForecastPlan() if not data else ForecastPlan(steps=1000, learning_rate=1e-3)
     plan = replace(default, steps=steps or default.steps)
-    with _progress(console, "training", plan.steps) as (progress, task):
-
-        def step(done: int, loss: float) -> None:
-            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
-
+    with _training(console, plan.steps) as step:
         if data:
             start = checkpoint.shipped_forecaster()
             trained = forecasting.on_recordings(data, start, seed, plan, step)
@@ -158,6 +146,16 @@ def _tell(console: Console, line: str) -> None:
     """One line, however long it is: into a pipe rich would break it at 80 columns. A path may have
     brackets in it, which are no markup."""
     console.print(line, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _training(console: Console, steps: int) -> Iterator[training.Progress]:
+    with _progress(console, "training", steps) as (progress, task):
+
+        def step(done: int, loss: float) -> None:
+            progress.update(task, completed=done, description=f"training, loss {loss:.3f}")
+
+        yield step
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Alerts as operators see them: a transition of a channel's state becomes one JSON document.
 
-Built by `open_alerts.py` on the pipeline's thread, only when something changes; published by the
-service. Everything follows from the readings, so a replay writes the same documents with the same
-ids.
+Built by `open_alerts.py` and `limits.py` on the pipeline's thread, only when something changes;
+published by the service. Everything follows from the readings, so a replay writes the same
+documents with the same ids.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
+
+from anomalyd.detection.window import Recent
 
 SCHEMA = "anomalyd/alert/1"
 
@@ -90,6 +92,14 @@ def alert_id(instance: str, channel: str, started_s: float) -> str:
     """A channel's readings have rising times, so no two of its alerts start at the same one."""
     digest = hashlib.blake2b(f"{instance}/{channel}/{started_s!r}".encode(), digest_size=10)
     return digest.hexdigest()
+
+
+def samples(recent: Recent) -> list[Sample]:
+    """A channel's last readings, oldest first."""
+    return [
+        Sample(iso(time_s), value, number(expected))
+        for time_s, value, expected in zip(*(each.tolist() for each in recent), strict=True)
+    ]
 
 
 def iso(time_s: float) -> str:

@@ -23,10 +23,9 @@ from anomalyd.detection.window import Windows
 from anomalyd.model.forecast_training import FEWEST_BLOCKS
 from anomalyd.model.forecaster import Forecaster
 from anomalyd.runtime import alerts as documents
-from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transition
+from anomalyd.runtime.alerts import Alert, Contributor, Severity, Transition
+from anomalyd.runtime.open_alerts import RECENT_READINGS
 from anomalyd.settings import Alerts, Stream
-
-_RECENT_READINGS = 60
 
 
 @dataclass(slots=True)
@@ -257,20 +256,13 @@ class LimitWatch:
             updated_at=when,
             cleared_at=when if transition == "cleared" else None,
             contributors=[Contributor(channel.name, 1.0)],
-            recent=self._recent(row),
+            recent=documents.samples(self._windows.recent(row, RECENT_READINGS)),
             model=forecaster.name if forecaster and standing.kind == Kind.FORECAST else "",
             instance=self._instance,
             runbook_url=self._rules.runbook_url,
             limit=standing.limit,
             crosses_at=standing.crossing,
         )
-
-    def _recent(self, row: int) -> list[Sample]:
-        recent = self._windows.recent(row, _RECENT_READINGS)
-        return [
-            Sample(documents.iso(time_s), value, documents.number(expected))
-            for time_s, value, expected in zip(*(each.tolist() for each in recent), strict=True)
-        ]
 
     def _high(self, row: int) -> bool:
         return int(self._approach.side(np.array([row]))[0]) == HIGH

@@ -20,7 +20,7 @@ from anomalyd.detection.reading import KIND_NAMES, Floats, Readings, Rows, Verdi
 from anomalyd.detection.score import WEEK_S
 from anomalyd.detection.window import Windows
 from anomalyd.runtime import alerts as documents
-from anomalyd.runtime.alerts import Alert, Contributor, Sample, Severity, Transition
+from anomalyd.runtime.alerts import Alert, Contributor, Severity, Transition
 
 RECENT_READINGS = 60
 _MOST_CONTRIBUTORS = 5
@@ -139,7 +139,7 @@ class OpenAlerts:
             updated_at=when,
             cleared_at=when if over else None,
             contributors=self._contributors(row, kind),
-            recent=self._recent(row),
+            recent=documents.samples(self._windows.recent(row, RECENT_READINGS)),
             model=self._model_of(row),
             instance=self._instance,
             runbook_url=self._runbook_url,
@@ -173,11 +173,4 @@ class OpenAlerts:
         return [
             Contributor(self._table[other].name, round(share, 4))
             for other, share in list(ranked)[:_MOST_CONTRIBUTORS]
-        ]
-
-    def _recent(self, row: int) -> list[Sample]:
-        recent = self._windows.recent(row, RECENT_READINGS)
-        return [
-            Sample(documents.iso(time_s), value, documents.number(expected))
-            for time_s, value, expected in zip(*(each.tolist() for each in recent), strict=True)
         ]
