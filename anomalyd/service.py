@@ -35,6 +35,7 @@ from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
 from anomalyd.errors import ConfigError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.announce import Announcer
+from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.pipeline import Pipeline
@@ -62,6 +63,7 @@ class Service:
         served = registry.load(settings.streams, folder, settings.channels.max)
         self._settings = settings
         self._models = served.models
+        self._conditions = Conditions()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
             f"{own}/{each}"
@@ -162,7 +164,7 @@ class Service:
         return True, "ok"
 
     def _ready(self) -> tuple[bool, Mapping[str, object]]:
-        degraded = []
+        degraded = [f"{name}: {why}" for name, why in self._conditions.now().items()]
         if not self._mqtt.connected:
             degraded.append("mqtt: not connected to the broker")
         degraded += [
@@ -196,6 +198,7 @@ class Service:
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,
+            degraded=list(self._conditions.now()),
             mqtt_connected=self._mqtt.connected,
             mqtt_connects=self._mqtt.connects,
             inbox_messages=len(self._inbox),

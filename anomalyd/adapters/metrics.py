@@ -91,6 +91,7 @@ class Snapshot:
     alarm_budget_per_week: float
     alarm_rate_per_week: float
     models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info
+    degraded: Sequence[str]  # names of the conditions that hold now
     mqtt_connected: bool
     mqtt_connects: int
     inbox_messages: int
@@ -154,6 +155,7 @@ class _Families:
         yield _channels(snapshot)
         yield _alerts(snapshot)
         yield _alerts_active(snapshot)
+        yield _degraded(snapshot)
         yield _latency(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
         build = {"version": snapshot.version}
@@ -188,6 +190,14 @@ def _alerts_active(snapshot: Snapshot) -> Metric:
     family = GaugeMetricFamily("anomalyd_alerts_active", "Alerts that fire.", labels=["severity"])
     for severity, count in snapshot.alerts_active.items():
         family.add_metric([severity], count)
+    return family
+
+
+def _degraded(snapshot: Snapshot) -> Metric:
+    meaning = "1 for each condition that is wrong with the daemon itself, while it lasts."
+    family = GaugeMetricFamily("anomalyd_degraded", meaning, labels=["condition"])
+    for condition in snapshot.degraded:
+        family.add_metric([condition], 1)
     return family
 
 
