@@ -195,6 +195,7 @@ class Service:
             latency_sum_s=self._worker.latency_sum_s,
             alerts=dict(pipeline.open_alerts.transitions),
             alerts_active=pipeline.count_active(),
+            regime_changes=pipeline.open_alerts.regime_changes,
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,

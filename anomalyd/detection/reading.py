@@ -83,6 +83,8 @@ class Verdicts:
     """>= 0; 1.0 is the channel's threshold"""
     state: Codes
     kind: Codes
+    learnt: Flags
+    """it counted as normal: not under alert, right behind a gap, late, or no number"""
 
     @staticmethod
     def blank(readings: Readings) -> Verdicts:
@@ -90,4 +92,5 @@ class Verdicts:
         size = len(readings)
         figures = (np.full(size, np.nan) for _ in range(4))
         codes = (np.zeros(size, dtype=np.int8) for _ in range(2))
-        return Verdicts(readings.rows, readings.times, readings.values, *figures, *codes)
+        learnt = np.zeros(size, dtype=np.bool_)
+        return Verdicts(readings.rows, readings.times, readings.values, *figures, *codes, learnt)
