@@ -91,6 +91,7 @@ class Verdicts:
         """Verdicts that say nothing yet."""
         size = len(readings)
         figures = (np.full(size, np.nan) for _ in range(4))
-        codes = (np.zeros(size, dtype=np.int8) for _ in range(2))
+        state, kind = (np.zeros(size, dtype=np.int8) for _ in range(2))
         learnt = np.zeros(size, dtype=np.bool_)
-        return Verdicts(readings.rows, readings.times, readings.values, *figures, *codes, learnt)
+        seen = (readings.rows, readings.times, readings.values)
+        return Verdicts(*seen, *figures, state=state, kind=kind, learnt=learnt)

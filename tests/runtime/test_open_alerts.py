@@ -19,7 +19,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "reason", "score"),
     *("value", "expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
-    *("contributors", "recent", "model", "instance", "runbook_url", "limit", "crosses_at", "accepted"),
+    *(
+        "contributors",
+        "recent",
+        "model",
+        "instance",
+        "runbook_url",
+        "limit",
+        "crosses_at",
+        "accepted",
+    ),
 }
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
