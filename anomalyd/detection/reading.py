@@ -90,8 +90,16 @@ class Verdicts:
     def blank(readings: Readings) -> Verdicts:
         """Verdicts that say nothing yet."""
         size = len(readings)
-        figures = (np.full(size, np.nan) for _ in range(4))
-        state, kind = (np.zeros(size, dtype=np.int8) for _ in range(2))
-        learnt = np.zeros(size, dtype=np.bool_)
-        seen = (readings.rows, readings.times, readings.values)
-        return Verdicts(*seen, *figures, state=state, kind=kind, learnt=learnt)
+        expected, lower, upper, score = (np.full(size, np.nan) for _ in range(4))
+        return Verdicts(
+            readings.rows,
+            readings.times,
+            readings.values,
+            expected,
+            lower,
+            upper,
+            score,
+            state=np.zeros(size, dtype=np.int8),
+            kind=np.zeros(size, dtype=np.int8),
+            learnt=np.zeros(size, dtype=np.bool_),
+        )
