@@ -292,8 +292,8 @@ def _add_models(commands: Any) -> None:
         "  anomalyd models show 20260401T120000Z-5f3a9c01 --config my.toml\n"
         "  anomalyd models promote 20260401T120000Z-5f3a9c01 --reason 'tried on line 2'\n"
         "  anomalyd models rollback --role next-step\n"
-        "Works on state.directory, whether the daemon runs or not; a daemon loads what serves when\n"
-        "it starts. `shipped` is the version that came with the program.",
+        "Works on state.directory, whether the daemon runs or not; a daemon loads what serves\n"
+        "when it starts. `shipped` is the version that came with the program.",
     )  # fmt: skip
     parser.add_argument("action", choices=("list", "show", "promote", "rollback"))
     parser.add_argument("version", nargs="?", metavar="V", help="of show and promote")
