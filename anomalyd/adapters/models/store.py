@@ -265,12 +265,13 @@ class ModelStore:
         write_whole(self._folder / version / _MANIFEST, _json(changed))
 
     def _prune(self, role: str) -> None:
-        """The newest of a role stay, and what serves, what it was made from, what it would go back
-        to, and what scores in shadow."""
+        """The newest of a role stay, and what serves, what it would go back to, what scores in
+        shadow; and what any of these was made from."""
         own = [each for each in self.list() if each.role == role and each.version != SHIPPED]
         needed = set(self.served(role)[:2])
-        needed |= {each.parent for each in own if each.version in needed}
         needed |= {each.version for each in own if each.status == "shadow"}
+        needed |= {each.version for each in own[-self._keep :]}
+        needed |= {each.parent for each in own if each.version in needed}
         for each in own[: -self._keep]:
             if each.version not in needed:
                 # First the name goes, so that no half of a version is ever seen.
