@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from anomalyd.adapters import chunk as files
 from anomalyd.adapters.chunk import Chunk
 from anomalyd.errors import ChunkError
+from anomalyd.files import UNFINISHED
 
 START_S = 1_748_772_000.0
 
@@ -119,7 +120,7 @@ def test_the_oldest_files_go_first(tmp_path: Path) -> None:
 
 def test_what_was_being_written_is_swept(tmp_path: Path) -> None:
     path = files.write(tmp_path, plain())
-    (tmp_path / f".x{files.UNFINISHED}").write_bytes(b"half")
+    (tmp_path / f".x{UNFINISHED}").write_bytes(b"half")
     files.sweep(tmp_path)
     assert [path] == list(tmp_path.iterdir())
 

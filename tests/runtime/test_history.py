@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalyd.adapters import chunk as files
 from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.reading import Kind, Readings, Verdicts
+from anomalyd.files import UNFINISHED
 from anomalyd.runtime import history
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.history import History
@@ -161,7 +161,7 @@ def test_a_writer_that_is_too_slow_holds_nobody_up(
 
 
 def test_what_was_being_written_is_swept(tmp_path: Path) -> None:
-    (tmp_path / f".x{files.UNFINISHED}").write_bytes(b"half")
+    (tmp_path / f".x{UNFINISHED}").write_bytes(b"half")
     with running(Parts(tmp_path)) as parts:
         parts.history.copy(*EVER, 1)
     assert [] == list(tmp_path.iterdir())

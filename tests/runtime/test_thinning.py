@@ -25,7 +25,7 @@ def day(interval_s: float, budget: int, seed: int = 0, jitter: float = 0.0) -> F
 
 def runs(keep: Flags) -> list[int]:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], keep, [False])).astype(np.int8)))
-    return np.diff(edges)[::2].tolist()
+    return [int(each) for each in np.diff(edges)[::2]]
 
 
 @settings(max_examples=40, deadline=None)
