@@ -156,7 +156,7 @@ def test_a_writer_that_is_too_slow_holds_nobody_up(
     monkeypatch.setattr(history, "BUFFER_READINGS", 100)
     parts = Parts(tmp_path)
     parts.record(parts.add("a"), 0, 1000)
-    assert 700 == parts.history.dropped
+    assert 500 == parts.history.dropped
     assert "history" in parts.conditions.now()
 
 
