@@ -1,4 +1,4 @@
-"""The short form of the campaigns: no alert is lost, none is made up, each channel's order holds."""
+"""The short form of the campaigns: no alert is lost or made up, and each channel's order holds."""
 
 from pathlib import Path
 
