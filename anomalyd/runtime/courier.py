@@ -9,6 +9,9 @@ A channel has at most one transition on its way to the broker: paho may send aga
 order, after a reconnect, and so no channel's order is lost by it. Only while connected anything is
 handed to paho. An `updated` that waits is replaced by the next one.
 
+A broker that dies may have acknowledged what it told nobody: what it acknowledged in the last
+second before a connection was lost is published again.
+
 What the broker retains is looked at after every connect: the courier listens to its own topics for
 a moment. Keeping account of what was published would not find what a daemon left behind whose
 database was lost, nor what a broker restored from an old file.
@@ -50,6 +53,7 @@ _WINDOW = 100
 _IDLE_S, _SOON_S = 0.5, 0.02
 _RETRY_S = 1.0
 _SETTLE_S = 1.0
+_AGAIN_S = 1.0
 _PRUNE_EVERY_S = 3600.0
 _OPEN_S = 2.0
 
@@ -95,6 +99,8 @@ class Courier:
         self._done: set[int] = set()
         self._current: dict[str, Transition] = {}
         """topic -> newest transition of the alert that is open there"""
+        self._recent: deque[tuple[float, Post]] = deque()
+        """when acknowledged, while connected and for `_AGAIN_S`"""
         self._retry_at = self._prune_at = 0.0
         self._connects = 0
         self._shown: set[str] = set()
@@ -178,7 +184,7 @@ class Courier:
         self._take(now)
         for _ in range(len(self._tasks)):
             self._guard(self._tasks.popleft(), now)
-        self._collect()
+        self._collect(now)
         self._save(now)
         if self.outbox and now >= self._retry_at and not (self._unsaved or self._done):
             self._conditions.end(CONDITION)
@@ -341,8 +347,10 @@ class Courier:
             deliveries.append(self._mqtt.send(f"{self._root}/event", document, False))
         self._flying[channel] = (post, [each for each in deliveries if each is not None])
 
-    def _collect(self) -> None:
+    def _collect(self, now: float) -> None:
         """What the broker has acknowledged makes room for the channel's next."""
+        while self._mqtt.connected and self._recent and self._recent[0][0] < now - _AGAIN_S:
+            self._recent.popleft()
         for channel, (post, deliveries) in list(self._flying.items()):
             if not all(each.is_published() for each in deliveries):
                 continue
@@ -352,6 +360,7 @@ class Courier:
                 self._lanes.pop(channel)
                 if post.seq:
                     self._done.add(post.seq)
+                    self._recent.append((now, post))
 
     def _save(self, now: float) -> None:
         """Note what the broker has, and save what could not be saved."""
@@ -373,6 +382,7 @@ class Courier:
             self._shown.clear()
             self._settled_at = now + _SETTLE_S
             self._mqtt.listen(topics)
+            self._tell_again()
         for _ in range(len(self._seen)):
             topic, payload = self._seen.popleft()
             self._settled_at = max(self._settled_at, now + _SETTLE_S)
@@ -385,6 +395,14 @@ class Courier:
             self._mqtt.unlisten(topics)
             for topic in self._current.keys() - self._shown:
                 self._mend(topic, self._current[topic].document)
+
+    def _tell_again(self) -> None:
+        waiting = set(self._lanes.seqs())
+        for _, post in self._recent:
+            if post.seq not in waiting:
+                self._lanes.add(post, supersede=False)
+        self._recent.clear()
+        self._lanes.sort(self._flying)
 
     def _look(self, topic: str, payload: bytes) -> None:
         """Hold what the broker shows against what is so."""

@@ -1,5 +1,4 @@
-"""`anomalyd alerts` shows what the database has, as a table or as JSON; where there is none, it says
-so."""
+"""`anomalyd alerts` shows what the database has, as a table or as JSON, or says there is none."""
 
 from collections.abc import Iterator
 from pathlib import Path

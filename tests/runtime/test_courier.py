@@ -1,5 +1,5 @@
-"""What the thread `outbox` promises without a broker: it never makes the pipeline wait, keeps what it
-was handed, and closes what nobody knows of. (With a broker: tests/broker/test_outbox.py.)"""
+"""What the thread `outbox` promises without a broker: it never makes the pipeline wait, keeps what
+it was handed, and closes what nobody knows of. (With a broker: tests/broker/test_outbox.py.)"""
 
 import sqlite3
 import time
