@@ -6,6 +6,7 @@
 | mqtt     | the inbox and its own counters              | disconnected and stopped             |
 | pipeline | all columns, alone                          | the inbox is closed and empty        |
 | outbox   | the database of alerts, what is published   | stopped: saved, and published or late |
+| history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
 | http     | read-only snapshots                         | stopped                              |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
@@ -14,6 +15,7 @@ service with it (exit status 1), and systemd starts it again.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -34,17 +36,18 @@ from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
-from anomalyd.errors import ConfigError, ServiceFailed
+from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
 from anomalyd.runtime.announce import Announcer
 from anomalyd.runtime.commands import LARGEST_COMMAND, Commands
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.courier import FAMILIES, Courier
+from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.maintenance import Maintenance
-from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -68,10 +71,15 @@ class Service:
                 "no [[streams]]: name at least one topic to listen to, for example "
                 'topic = "plant/{line}/{machine}/{sensor}"'
             )
-        served = registry.load(settings.streams, folder, settings.channels.max)
+        self._conditions = Conditions()
+        store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
+        try:
+            store.sweep()
+        except ModelError as error:
+            self._conditions.begin("models", str(error))
+        served = registry.load(settings.streams, folder, settings.channels.max, store)
         self._settings = settings
         self._models = served.models
-        self._conditions = Conditions()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
             f"{own}/{each}"
@@ -111,11 +119,17 @@ class Service:
             self._pipeline.table,
             settings.alerts.publish_scores,
         )
+        self._history = History(
+            settings.state.directory / "history",
+            settings.history,
+            self._pipeline.table,
+            self._conditions,
+        )
         self._worker = Worker(
             self._inbox,
             self._intake,
             self._pipeline,
-            self._announcer.tell,
+            self._tell,
             settings.ingest.linger_s,
             settings.channels.retire_after_s,
             maintenance,
@@ -138,6 +152,8 @@ class Service:
             # and what came of it is still published.
             self._http.start()
             stack.callback(self._http.stop)
+            self._history.start()
+            stack.callback(self._history.stop, _DRAIN_S)
             self._courier.start()
             self._courier.close_unknown(self._pipeline.open_ids())
             self._worker.start()
@@ -153,6 +169,8 @@ class Service:
                 self._http.port,
                 len(self._settings.streams),
             )
+            # What is there now stays: the collector need not look through torch again and again.
+            gc.freeze()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()
@@ -196,6 +214,11 @@ class Service:
     def _on_opened(self, outbox: Outbox) -> None:
         self._commands.remember(outbox)
 
+    def _tell(self, outcome: Outcome) -> None:
+        """On the pipeline's thread, after each batch."""
+        self._announcer.tell(outcome)
+        self._history.record(outcome.verdicts)
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
 
@@ -237,6 +260,9 @@ class Service:
             latency_sum_s=self._worker.latency_sum_s,
             alerts=dict(pipeline.open_alerts.transitions),
             alerts_active=pipeline.count_active(),
+            history_kept=self._history.kept,
+            history_dropped=self._history.dropped,
+            regime_changes=pipeline.open_alerts.regime_changes,
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,
@@ -263,6 +289,7 @@ class Service:
                 ("pipeline", self._worker.alive),
                 ("outbox", self._courier.alive),
                 ("mqtt", self._mqtt.alive),
+                ("history", self._history.alive),
                 ("http", self._http.alive),
             ):
                 if not alive:

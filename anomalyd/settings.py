@@ -116,7 +116,7 @@ class Channels(Section):
 
     max: int = Field(50_000, ge=1, le=1_000_000, description="further channels are refused")
     window: int = Field(
-        128, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
+        64, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
     )
     warmup_readings: int = Field(
         120, ge=8, description="a new channel is `warming` for so many readings: no alerts"
@@ -202,7 +202,30 @@ class Http(Section):
 class State(Section):
     """What is kept on disk."""
 
-    directory: Path = Field(Path("/var/lib/anomalyd"), description="the plant's state: alerts")
+    directory: Path = Field(
+        Path("/var/lib/anomalyd"), description="the plant's state: alerts, history, models"
+    )
+
+
+class History(Section):
+    """What scoring has seen, kept in `state.directory` for training."""
+
+    max_mb: float = Field(
+        1000.0, gt=0, description="disk for it, in MB (3 to 10 bytes a reading); the oldest goes"
+    )
+    readings_per_channel_per_day: int = Field(
+        8640,
+        ge=512,
+        description="whole stretches up to so many are kept; all around alerts are, beyond that",
+    )
+
+
+class Retrain(Section):
+    """Learning on site."""
+
+    keep_models: int = Field(
+        8, ge=2, description="versions of each kind of model that the registry keeps"
+    )
 
 
 class Log(Section):
@@ -252,6 +275,8 @@ class Settings(BaseSettings):
     commands: Commands = Commands()
     http: Http = Http()
     state: State = State()
+    history: History = History()
+    retrain: Retrain = Retrain()
     log: Log = Log()
     password: SecretStr | None = Field(None, exclude=True, repr=False)
 

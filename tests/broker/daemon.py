@@ -69,8 +69,8 @@ class Daemon(Child):
         """`more`: the streams, and what else the configuration has. `program`: what Python runs,
         with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
-        config = directory / f"daemon-{self.http_port}.toml"
         state = directory / "state"
+        config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(
             _CONFIG.format(broker=broker_port, http=self.http_port, state=state, more=more)
         )

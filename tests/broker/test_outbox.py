@@ -195,7 +195,7 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None
     """On a tmpfs without room; once there is room again, all is kept."""
     state = tmp_path / "state"
     state.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", state]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(state)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a tmpfs needs root")
     try:

@@ -22,7 +22,7 @@ FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "score", "value"),
     *("expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
     *("contributors", "recent", "model", "instance", "runbook_url", "reason"),
-    *("limit", "crosses_at", "acknowledged"),
+    *("limit", "crosses_at", "acknowledged", "accepted"),
 }
 
 Sent = tuple[str, Any, int, bool]
