@@ -349,7 +349,8 @@ class Courier:
 
     def _collect(self, now: float) -> None:
         """What the broker has acknowledged makes room for the channel's next."""
-        while self._mqtt.connected and self._recent and self._recent[0][0] < now - _AGAIN_S:
+        steady = self._mqtt.connected and self._mqtt.connects == self._connects
+        while steady and self._recent and self._recent[0][0] < now - _AGAIN_S:
             self._recent.popleft()
         for channel, (post, deliveries) in list(self._flying.items()):
             if not all(each.is_published() for each in deliveries):
