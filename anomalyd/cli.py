@@ -79,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_run,
         _add_demo,
         _add_check,
+        _add_alerts,
         _add_replay,
         _add_train,
         _add_models,
@@ -198,6 +199,48 @@ def _shown(value: object) -> str:
     if value is None:
         return "(absent)"
     return f'"{value}"' if isinstance(value, str | Path) else str(value)
+
+
+# --- alerts -----------------------------------------------------------------------------------
+
+
+def _add_alerts(commands: Any) -> None:
+    parser = _command(
+        commands, "alerts", _alerts, "what was raised: open and recent alerts, or one of them",
+        "examples:\n"
+        "  anomalyd alerts list --config my.toml --open\n"
+        "  anomalyd alerts list --channel 'line1/*' --since 24h --json\n"
+        "  anomalyd alerts show 8a1f0c5e7d21b9a4c3f0\n"
+        "Reads the database in state.directory, while the daemon runs or not. Times are UTC.",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(metavar="list | show", required=True, dest="verb")
+    listing = verbs.add_parser("list", help="open and recent alerts, newest first")
+    listing.add_argument("--open", action="store_true", help="only those that are not over")
+    listing.add_argument("--channel", metavar="NAME", help="of these channels; * and ? match")
+    listing.add_argument(
+        "--since", default="7d", metavar="TIME", help="30m, 24h, 7d, or ISO 8601; default 7d"
+    )
+    show = verbs.add_parser("show", help="one alert and all its transitions")
+    show.add_argument("id", metavar="ID", help="the alert's id, or how it begins")
+    for each in (listing, show):
+        each.add_argument("--json", action="store_true", help="one document a line")
+        _add_config(each)
+
+
+def _alerts(options: argparse.Namespace) -> int:
+    settings = load(options.config)
+    from anomalyd.runtime import alert_book
+
+    if options.verb == "show":
+        lines = alert_book.show(settings.state.directory, options.id, options.json)
+    else:
+        since_s = alert_book.since(options.since, time.time())
+        lines = alert_book.listing(
+            settings.state.directory, options.open, options.channel, since_s, options.json
+        )
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    return 0
 
 
 # --- replay -----------------------------------------------------------------------------------

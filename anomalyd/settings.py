@@ -174,6 +174,22 @@ class Alerts(Section):
     )
     publish_scores: bool = Field(False, description="publish every verdict on .../score/<channel>")
     runbook_url: str = Field("", description="put into every alert")
+    keep_days: float = Field(
+        90.0, gt=0, description="alerts that ended longer ago are forgotten; confirmed ones aren't"
+    )
+    keep_mb: int = Field(
+        500, ge=10, description="... and the oldest before, where the file would be larger"
+    )
+
+
+class Commands(Section):
+    """What people may tell the daemon over MQTT."""
+
+    enabled: bool = Field(
+        False,
+        description="take acknowledge, feedback and maintenance from .../command/<verb>; let the "
+        "broker's access list say who may publish there",
+    )
 
 
 class Http(Section):
@@ -187,7 +203,7 @@ class State(Section):
     """What is kept on disk."""
 
     directory: Path = Field(
-        Path("/var/lib/anomalyd"), description="the plant's state: history and models"
+        Path("/var/lib/anomalyd"), description="the plant's state: alerts, history, models"
     )
 
 
@@ -256,6 +272,7 @@ class Settings(BaseSettings):
     channels: Channels = Channels()
     ingest: Ingest = Ingest()
     alerts: Alerts = Alerts()
+    commands: Commands = Commands()
     http: Http = Http()
     state: State = State()
     history: History = History()

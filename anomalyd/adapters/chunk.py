@@ -140,7 +140,7 @@ def encode(chunk: Chunk) -> bytes:
     """The file's bytes; equal chunks give equal bytes."""
     starts = np.cumsum(chunk.counts) - chunk.counts
     decimals, values = _whole(chunk.values, chunk.counts, starts)
-    marks = (chunk.state | chunk.kind << 2).astype(np.uint8) | chunk.learnt.astype(np.uint8) << 7
+    marks = (chunk.state | chunk.kind << 3).astype(np.uint8) | chunk.learnt.astype(np.uint8) << 7
     columns = [
         _pack(_differences(each, starts))
         for each in (chunk.sequence, chunk.times.view(np.int64), values)
@@ -175,8 +175,8 @@ def decode(content: bytes, path: Path) -> Chunk:
             times.view(np.float64),
             _values(values, np.repeat(np.array(header["decimals"], dtype=np.int64), counts)),
             np.frombuffer(zlib.decompress(packed[3]), dtype=np.float16),
-            (marks & 3).astype(np.int8),
-            (marks >> 2 & 31).astype(np.int8),
+            (marks & 7).astype(np.int8),
+            (marks >> 3 & 15).astype(np.int8),
             marks >= 128,
         )
     except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:

@@ -61,6 +61,16 @@ _GAUGES = (
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
+        "anomalyd_alerts_unpublished",
+        "alerts_unpublished",
+        "Transitions of alerts that the broker has not acknowledged.",
+    ),
+    (
+        "anomalyd_outbox_unsaved",
+        "outbox_unsaved",
+        "Transitions of alerts that are not on disk: a restart now would lose them.",
+    ),
+    (
         "anomalyd_alarm_budget_per_week",
         "alarm_budget_per_week",
         "False alarms that the whole instance may raise a week.",
@@ -106,6 +116,9 @@ class Snapshot:
     alarm_rate_per_week: float
     models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info
     degraded: Sequence[str]  # names of the conditions that hold now
+    alerts_unpublished: int
+    outbox_unsaved: int
+    commands: Mapping[tuple[str, str], int]  # verb, result
     mqtt_connected: bool
     mqtt_connects: int
     inbox_messages: int
@@ -169,6 +182,7 @@ class _Families:
         yield _channels(snapshot)
         yield _alerts(snapshot)
         yield _alerts_active(snapshot)
+        yield _commands(snapshot)
         yield _degraded(snapshot)
         yield _latency(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
@@ -196,6 +210,14 @@ def _alerts(snapshot: Snapshot) -> Metric:
     labels = ["kind", "severity", "transition"]
     family = CounterMetricFamily("anomalyd_alerts", "Transitions of alerts.", labels=labels)
     for values, count in snapshot.alerts.items():
+        family.add_metric(list(values), count)
+    return family
+
+
+def _commands(snapshot: Snapshot) -> Metric:
+    labels = ["verb", "result"]
+    family = CounterMetricFamily("anomalyd_commands", "Commands over MQTT.", labels=labels)
+    for values, count in snapshot.commands.items():
         family.add_metric(list(values), count)
     return family
 

@@ -25,6 +25,8 @@ class State(IntEnum):
     NORMAL = 1
     PENDING = 2
     FIRING = 3
+    MAINTENANCE = 4
+    """shown in the place of `NORMAL` and `PENDING` while somebody works there; never kept"""
 
 
 class Kind(IntEnum):

@@ -50,6 +50,14 @@ class Crossing(msgspec.Struct, frozen=True):
     latest: str
 
 
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """Somebody has taken notice of an alert."""
+
+    at: str
+    by: str | None = None
+    note: str | None = None
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One transition of one alert; times are ISO 8601, UTC. `id` is the same from raise to clear
     and is never used again."""
@@ -80,6 +88,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """of kinds range and forecast"""
     crosses_at: Crossing | None = None
     """of kind forecast"""
+    acknowledged: Acknowledgement | None = None
     accepted: bool = False
     """it has lasted for `alerts.accept_after_s`: it counts as the new normal, and is learnt"""
 

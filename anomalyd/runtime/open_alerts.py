@@ -109,6 +109,10 @@ class OpenAlerts:
         since = self._newest_s - WEEK_S
         return sum(raised_s > since for raised_s in list(self._raised)) * WEEK_S / observed_s
 
+    def ids(self) -> set[str]:
+        """Of the open alerts."""
+        return {each.id for each in list(self._open.values())}
+
     def count_active(self) -> Mapping[str, int]:
         """Open alerts by severity."""
         severities = Counter(self._severity(row) for row in list(self._open))

@@ -227,3 +227,22 @@ def test_channels_advance_each_for_itself(cut: int) -> None:
         states.append(together.states(np.arange(5)))
     alone = [live(column.tolist(), rules)[1] for column in scores.T]
     assert np.array_equal(np.array(alone), np.array(states).T)
+
+
+def test_a_channel_in_maintenance_raises_and_teaches_nothing() -> None:
+    """Until it is over; then it is judged again."""
+    states = AlertStates(1, RULES)
+    states.maintain(ONE, 10.0)
+    advance(states, 5.0, 9.0)
+    assert quarantined(states, 5.0)
+    assert State.MAINTENANCE == states.shown(ONE, np.array([5.0]))[0]
+    assert State.NORMAL == states.shown(ONE, np.array([10.0]))[0]
+    assert not quarantined(states, 10.0)
+
+
+def test_maintenance_leaves_an_open_alert_open() -> None:
+    states = firing()
+    states.maintain(ONE, 1e9)
+    for at in range(20, 99):
+        advance(states, float(at), 0.0)
+    assert State.FIRING == states.shown(ONE, np.array([99.0]))[0]
