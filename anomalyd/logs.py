@@ -39,8 +39,13 @@ def configure(level: str, format: str, stream: TextIO, environ: Mapping[str, str
     handler.setFormatter(_formatter(format, stream, environ, tracebacks=level == "debug"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    change_level(level)
+
+
+def change_level(level: str) -> None:
+    """From now on; a reload calls it. Tracebacks stay as they were configured."""
     ours = logging.getLevelNamesMapping()[level.upper()]
-    root.setLevel(max(ours, logging.WARNING))
+    logging.getLogger().setLevel(max(ours, logging.WARNING))
     logging.getLogger(PACKAGE).setLevel(ours)
 
 

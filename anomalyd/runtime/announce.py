@@ -40,6 +40,10 @@ class Announcer:
         self._scores = scores
         self._encoder = msgspec.json.Encoder()
 
+    def publish_scores(self, scores: bool) -> None:
+        """Whether every verdict is published, from now on."""
+        self._scores = scores
+
     def tell(self, outcome: Outcome) -> None:
         """Publish the transitions in order, then the scores where that is asked for."""
         for alert in outcome.alerts:

@@ -54,7 +54,7 @@ class OpenAlerts:
         self.transitions: Counter[tuple[str, str, str]] = Counter()
         """(kind, severity, transition) -> how often it was told"""
         self._instance = instance
-        self._runbook_url = runbook_url
+        self.runbook_url = runbook_url
         self._table = table
         self._states = states
         self._windows = windows
@@ -142,7 +142,7 @@ class OpenAlerts:
             recent=documents.samples(self._windows.recent(row, RECENT_READINGS)),
             model=self._model_of(row),
             instance=self._instance,
-            runbook_url=self._runbook_url,
+            runbook_url=self.runbook_url,
         )
 
     def _reason(self, row: int, verdicts: Verdicts, place: int) -> str:

@@ -618,3 +618,16 @@ def test_no_readings_say_nothing() -> None:
     run, _ = quiet()
     assert 0 == run.step(Readings(np.empty(0, np.intp), np.empty(0), np.empty(0))).score.size
     assert not run.alerts
+
+
+def test_changed_rules_hold_from_the_next_reading_on() -> None:
+    """What is learnt stays; the budget, and the readings that an alert needs, are new."""
+    run, row = quiet()
+    run.pipeline.change_rules(SLOW_TO_RAISE)
+    run.live(row, [60.0], QUIET_S)
+    assert [] == run.transitions()
+    run.pipeline.change_rules(Alerts(runbook_url="https://example.org/new", budget_per_week=0.5))
+    run.live(row, [60.0], QUIET_S + 1)
+    assert ["raised"] == run.transitions()
+    assert "https://example.org/new" == run.alerts[-1].runbook_url
+    assert 0.5 == run.pipeline.budget_per_week
