@@ -42,6 +42,10 @@ def _podman(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True)
 
 
+def _inside(name: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return _podman("--runtime", "runc", "exec", name, *command)
+
+
 def _inspect(image: str, format: str) -> str:
     return _podman("image", "inspect", "--format", format, image).stdout.strip()
 
@@ -68,17 +72,12 @@ def test_it_is_soon_ready(image: str, tmp_path: Path) -> None:
     started = _podman(*RUN, "--detach", "--name", name, "-v", mount, image)
     assert 0 == started.returncode, started.stderr
     try:
-        while (
-            "200" not in _podman("--runtime", "runc", "exec", name, "python", "-c", HEALTHY).stdout
-        ):
+        while "200" not in _inside(name, "python", "-c", HEALTHY).stdout:
             logs = _podman("logs", name)
             assert time.monotonic() - began < READY_WITHIN_S, logs.stdout + logs.stderr
         print(f"healthy {time.monotonic() - began:.1f} s after podman run")
-        assert "64000" == _podman("--runtime", "runc", "exec", name, "id", "-u").stdout.strip()
-        assert (
-            0
-            != _podman("--runtime", "runc", "exec", name, "touch", "/opt/anomalyd/tried").returncode
-        )
+        assert "64000" == _inside(name, "id", "-u").stdout.strip()
+        assert 0 != _inside(name, "touch", "/opt/anomalyd/tried").returncode
         assert (
             0
             == _podman(
