@@ -71,6 +71,13 @@ class Announcer:
             alert.score,
             alert.id,
             alert.reason,
+            extra={
+                "channel": alert.channel,
+                "alert": alert.id,
+                "kind": alert.kind,
+                "severity": alert.severity,
+                "transition": alert.transition,
+            },
         )
 
     def _tell_scores(self, verdicts: Verdicts) -> None:

@@ -4,6 +4,7 @@ READY means that it can score, a reload is whole or not at all, a hang and a cra
 secrets arrive, the sandbox holds while it scores, and it stops soon under load.
 """
 
+import json
 import os
 import subprocess
 import threading
@@ -133,6 +134,14 @@ def test_status_tells_what_it_is_doing(plant: Plant) -> None:
     publish(plant.broker, [reading("flow", time.time(), 1.0)])
     expected = "connected, 1 channels, 1 warming, 0 firing, 1 readings scored"
     plant.until(lambda: expected == plant.machine.show(UNIT, "StatusText"))
+
+
+def test_the_journal_has_priorities_and_fields(plant: Plant) -> None:
+    plant.start()
+    lines = plant.machine.journal("-u", UNIT, "-o", "json", "SYSLOG_IDENTIFIER=anomalyd")
+    started = [line for line in map(json.loads, lines.splitlines()) if "started" in line["MESSAGE"]]
+    assert ["6"] == [line["PRIORITY"] for line in started]
+    assert ["MainThread"] == [line["THREAD_NAME"] for line in started]
 
 
 def test_a_reload_applies_what_can_be_changed_and_names_what_cannot(plant: Plant) -> None:
