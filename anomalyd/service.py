@@ -13,6 +13,7 @@ service with it (exit status 1), and systemd starts it again.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -142,6 +143,8 @@ class Service:
                 self._http.port,
                 len(self._settings.streams),
             )
+            # What is there now stays: the collector need not look through torch again and again.
+            gc.freeze()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()

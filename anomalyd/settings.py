@@ -140,7 +140,7 @@ class Channels(Section):
 
     max: int = Field(50_000, ge=1, le=1_000_000, description="further channels are refused")
     window: int = Field(
-        128, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
+        64, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
     )
     warmup_readings: int = Field(
         120, ge=8, description="a new channel is `warming` for so many readings: no alerts"
