@@ -21,7 +21,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from types import FrameType
 
 import msgspec
 
-from anomalyd import __version__
+from anomalyd import __version__, logs
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.metrics import Collector, Snapshot
@@ -48,6 +48,8 @@ from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.reload import compare
+from anomalyd.runtime.streams import read_streams
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -56,7 +58,8 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.5
 _STATUS_EVERY_S = 10.0
 _STUCK_S = 30.0
-_DRAIN_S = 10.0
+_DRAIN_S = 2.0
+_APPLY_S = 10.0
 _PUBLISH_S = 1.5
 _UNHEARD = ("score", "command", "reply")
 
@@ -64,8 +67,15 @@ _UNHEARD = ("score", "command", "reply")
 class Service:
     """One daemon. `run()` returns after a signal, or raises ServiceFailed."""
 
-    def __init__(self, settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
-        """`folder`: where relative model paths start. Raises ConfigError, ModelError."""
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        environ: Mapping[str, str],
+        read_settings: Callable[[], Settings],
+    ) -> None:
+        """`folder`: where relative model paths start. `read_settings`: for SIGHUP, as `settings`
+        were read. Raises ConfigError, ModelError."""
         if not settings.streams:
             raise ConfigError(
                 "no [[streams]]: name at least one topic to listen to, for example "
@@ -140,13 +150,20 @@ class Service:
             Collector(self._snapshot).render,
             self._healthy,
             self._ready,
+            token=settings.http_token.get_secret_value() if settings.http_token else None,
+            certificate=settings.http.certificate_file,
+            key=settings.http.key_file,
         )
+        self._read_settings = read_settings
         self._stop = threading.Event()
+        self._reload = threading.Event()
+        self._refused = ""
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Called on the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         with ExitStack() as stack:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
@@ -222,6 +239,9 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
 
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        self._reload.set()
+
     def _healthy(self) -> tuple[bool, str]:
         still_s = time.monotonic() - self._worker.progress_at
         if still_s > _STUCK_S:
@@ -285,6 +305,9 @@ class Service:
         told_at = -_STATUS_EVERY_S
         look_s = min(_LOOK_EVERY_S, self._watchdog_s or _LOOK_EVERY_S)
         while not self._stop.wait(look_s):
+            if self._reload.is_set():
+                self._reload.clear()
+                self._change_settings()
             for part, alive in (
                 ("pipeline", self._worker.alive),
                 ("outbox", self._courier.alive),
@@ -301,17 +324,52 @@ class Service:
                 told_at = now
                 self._notifier.status(self._status())
 
+    def _change_settings(self) -> None:
+        """Whole or not at all: a file with a mistake changes nothing."""
+        self._notifier.reloading()
+        try:
+            wanted = self._read_settings()
+            read_streams(wanted.streams)
+        except ConfigError as error:
+            log.error("not reloaded, the old configuration stays in force: %s", error)
+            self._refused = f"not reloaded: {error}; "
+        else:
+            found = compare(self._settings, wanted)
+            self._settings, self._refused = found.settings, ""
+            done = threading.Event()
+            self._worker.ask(lambda: self._apply(found.settings, done))
+            done.wait(_APPLY_S)
+            log.info("reloaded: %s", ", ".join(found.applied) or "nothing has changed in flight")
+            if found.waiting:
+                log.warning("changed, but needs a restart: %s", ", ".join(found.waiting))
+        self._notifier.status(self._status())
+        self._notifier.ready()
+
+    def _apply(self, settings: Settings, done: threading.Event) -> None:
+        """On the pipeline's thread, between two batches."""
+        logs.change_level(settings.log.level)
+        self._pipeline.change_rules(settings.alerts)
+        self._announcer.publish_scores(settings.alerts.publish_scores)
+        self._intake.allow_skew(settings.channels.max_skew_s)
+        self._worker.pace(settings.ingest.linger_s, settings.channels.retire_after_s)
+        done.set()
+
     def _status(self) -> str:
         connected = "connected" if self._mqtt.connected else "waiting for the broker"
         states = self._pipeline.count_states([row for row, _ in self._pipeline.table.listing()])
         return (
-            f"{connected}, {len(self._pipeline.table)} channels, {states['warming']} warming, "
-            f"{states['firing']} firing, {self._pipeline.readings_scored} readings scored"
+            f"{self._refused}{connected}, {len(self._pipeline.table)} channels, "
+            f"{states['warming']} warming, {states['firing']} firing, "
+            f"{self._pipeline.readings_scored} readings scored"
         )
 
     def _drain(self) -> None:
         """Score what the broker had for us; after this nothing more is taken."""
         self._mqtt.stop_listening()
         self._inbox.close()
+        if self._worker.join(_DRAIN_S):
+            return
+        # Whoever stops a daemon that is behind doesn't wait until it has caught up.
+        log.error("stopping with %d messages unscored", self._inbox.discard())
         if not self._worker.join(_DRAIN_S):
-            log.error("the pipeline did not finish within %g s", _DRAIN_S)
+            log.error("the pipeline did not finish its batch within %g s", _DRAIN_S)

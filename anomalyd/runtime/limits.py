@@ -75,6 +75,16 @@ class LimitWatch:
         )
         self._open: dict[int, _Open] = {}
 
+    def change_rules(self, rules: Alerts) -> None:
+        """The next readings are held to these."""
+        self._rules = rules
+        self._approach.change_rules(
+            rules.forecast_budget_per_week,
+            rules.pending_readings,
+            rules.clear_readings,
+            rules.update_every_s,
+        )
+
     # --- channels ---------------------------------------------------------------------------
 
     def reset(self, row: int) -> None:

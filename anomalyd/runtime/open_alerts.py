@@ -60,7 +60,7 @@ class OpenAlerts:
         self.regime_changes = 0
         """lasting conditions that were accepted as the new normal"""
         self._instance = instance
-        self._runbook_url = runbook_url
+        self.runbook_url = runbook_url
         self._table = table
         self._states = states
         self._windows = windows
@@ -163,7 +163,7 @@ class OpenAlerts:
             recent=documents.samples(self._windows.recent(row, RECENT_READINGS)),
             model=self._model_of(row),
             instance=self._instance,
-            runbook_url=self._runbook_url,
+            runbook_url=self.runbook_url,
             accepted=standing.accepted,
         )
 

@@ -102,14 +102,7 @@ class Pipeline:
         self._scorer = Scorer(capacity, channels.warmup_readings)
         self._states = AlertStates(
             capacity,
-            AlertRules(
-                alerts.pending_readings,
-                alerts.clear_below,
-                alerts.clear_readings,
-                alerts.update_every_s,
-                alerts.accept_after_s,
-                alerts.critical_score,
-            ),
+            _alert_rules(alerts),
         )
         self._expected = np.zeros((len(Expected), capacity))
         self._score = np.zeros(capacity)
@@ -135,6 +128,13 @@ class Pipeline:
             self._cadence,
             self.open_alerts.transitions,
         )
+
+    def change_rules(self, alerts: Alerts) -> None:
+        """What is learnt and open stays as it is: the next readings are held to these."""
+        self._rules = alerts
+        self._states.rules = _alert_rules(alerts)
+        self.open_alerts.runbook_url = alerts.runbook_url
+        self._limits.change_rules(alerts)
 
     # --- channels ---------------------------------------------------------------------------
 
@@ -403,3 +403,14 @@ class Pipeline:
             "warning": active["warning"] + ahead["warning"],
             "critical": active["critical"] + ahead["critical"],
         }
+
+
+def _alert_rules(alerts: Alerts) -> AlertRules:
+    return AlertRules(
+        alerts.pending_readings,
+        alerts.clear_below,
+        alerts.clear_readings,
+        alerts.update_every_s,
+        alerts.accept_after_s,
+        alerts.critical_score,
+    )
