@@ -16,6 +16,10 @@ class ModelError(AnomalydError):
     """A model file is missing, damaged, foreign, or of another format."""
 
 
+class StateError(AnomalydError):
+    """A generation of the state is damaged, foreign, or of another version."""
+
+
 class DataError(AnomalydError):
     """An input file of `replay`, `train` or `simulate` can't be read as readings."""
 

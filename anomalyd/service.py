@@ -6,6 +6,7 @@
 | mqtt     | the inbox and its own counters              | disconnected and stopped             |
 | pipeline | all columns, alone                          | the inbox is closed and empty        |
 | http     | read-only snapshots                         | stopped                              |
+| state    | copies of the columns, the state directory  | finished, after the pipeline         |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
 service with it (exit status 1), and systemd starts it again.
@@ -38,7 +39,8 @@ from anomalyd.runtime.announce import Announcer
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
-from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.state import StateKeeper
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -48,6 +50,7 @@ _LOOK_EVERY_S = 0.5
 _STATUS_EVERY_S = 10.0
 _STUCK_S = 30.0
 _DRAIN_S = 10.0
+_SAVE_S = 10.0
 
 
 class Service:
@@ -87,6 +90,14 @@ class Service:
         self._announcer = Announcer(
             root, self._mqtt.publish, self._pipeline.table, settings.alerts.publish_scores
         )
+        self._state = StateKeeper(
+            folder / settings.state.directory,
+            settings.state.save_every_s,
+            settings.streams,
+            self._pipeline,
+            self._intake,
+            self._conditions,
+        )
         self._worker = Worker(
             self._inbox,
             self._intake,
@@ -94,6 +105,7 @@ class Service:
             self._announcer.tell,
             settings.ingest.linger_s,
             settings.channels.retire_after_s,
+            self._state.tick,
         )
         self._http = HttpServer(
             settings.http.host,
@@ -111,12 +123,18 @@ class Service:
         with ExitStack() as stack:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
+            self._state.open()
+            stack.callback(self._save)
+            recalled = self._state.restore(time.time())
             self._http.start()
             stack.callback(self._http.stop)
+            self._state.start()
             self._worker.start()
             self._mqtt.start()
             stack.callback(self._mqtt.stop)
             stack.callback(self._drain)
+            if recalled and recalled.cleared:
+                self._announcer.tell(Outcome.of(recalled.cleared))
             log.info(
                 "started version=%s instance=%s http=%s:%d streams=%d",
                 __version__,
@@ -199,6 +217,10 @@ class Service:
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,
             degraded=list(self._conditions.now()),
+            state_saved_s=self._state.saved_s,
+            state_save_s=self._state.save_s,
+            state_copy_s=self._state.copy_s,
+            state_channels_restored=self._state.restored,
             mqtt_connected=self._mqtt.connected,
             mqtt_connects=self._mqtt.connects,
             inbox_messages=len(self._inbox),
@@ -218,6 +240,7 @@ class Service:
                 ("pipeline", self._worker.alive),
                 ("mqtt", self._mqtt.alive),
                 ("http", self._http.alive),
+                ("state", self._state.alive),
             ):
                 if not alive:
                     raise ServiceFailed(f"the {part} thread is dead; see the log above")
@@ -242,3 +265,7 @@ class Service:
         self._inbox.close()
         if not self._worker.join(_DRAIN_S):
             log.error("the pipeline did not finish within %g s", _DRAIN_S)
+
+    def _save(self) -> None:
+        """Last of all; what a pipeline that died or hangs has left is not to be gone on from."""
+        self._state.finish(self._worker.finished, _SAVE_S)

@@ -186,7 +186,12 @@ class Http(Section):
 class State(Section):
     """What is kept on disk."""
 
-    directory: Path = Field(Path("/var/lib/anomalyd"), description="the plant's state; nothing yet")
+    directory: Path = Field(
+        Path("/var/lib/anomalyd"), description="what a restart goes on from; one daemon's alone"
+    )
+    save_every_s: float = Field(
+        60.0, gt=0, description="what was learnt is saved this often, and at SIGTERM"
+    )
 
 
 class Log(Section):

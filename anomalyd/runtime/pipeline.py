@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
@@ -65,6 +67,21 @@ class Outcome:
         return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
 
 
+class Parts(NamedTuple):
+    """Where the pipeline keeps what it learns, for `memory.py`."""
+
+    windows: Windows
+    cadence: Cadence
+    relations: Relations
+    networks: Assets
+    limits: LimitWatch
+    predictors: Sequence[Predictor]
+    predictor: NDArray[np.int32]
+    """(capacity,) which of them serves each channel"""
+    assets: Mapping[str, int]
+    """name -> number, of assets in use"""
+
+
 class Pipeline:
     """All columns of all channels."""
 
@@ -109,7 +126,7 @@ class Pipeline:
                 alerts.critical_score,
             ),
         )
-        self._expected = np.zeros((len(Expected), capacity))
+        self._expected = np.zeros((capacity, len(Expected)))
         self._score = np.zeros(capacity)
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
@@ -150,7 +167,7 @@ class Pipeline:
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
-        self._expected[:, row] = self._score[row] = np.nan
+        self._expected[row] = self._score[row] = np.nan
         self._limits.reset(row)
         if channel.asset is not None:
             if channel.asset not in self._assets:
@@ -175,6 +192,20 @@ class Pipeline:
         self._states.reset(rows)
         self.table.remove(row)
         return cleared
+
+    @property
+    def parts(self) -> Parts:
+        """For what saves and restores them, on the pipeline's thread or before it runs."""
+        return Parts(
+            self._windows,
+            self._cadence,
+            self._relations,
+            self._networks,
+            self._limits,
+            self._predictors,
+            self._predictor,
+            self._assets,
+        )
 
     def _model_of(self, row: int) -> str:
         return self._predictors[int(self._predictor[row])].name
@@ -222,7 +253,7 @@ class Pipeline:
         self._recommission(rows, times, beat)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        expected = self._expected[:, rows]
+        expected = np.ascontiguousarray(self._expected[rows].T)
         risk = self._risk(rows)
         quantum = self._quantum(rows)
         look = self._scorer.look(
@@ -330,7 +361,7 @@ class Pipeline:
                 beats = Beats(
                     cadence.last_s(mine), cadence.interval_s(mine), cadence.after_gap(mine)
                 )
-                self._expected[:, mine] = predictor.observe(mine, held, beats).expected
+                self._expected[mine] = predictor.observe(mine, held, beats).expected.T
 
     def _quantum(self, rows: Rows) -> Floats:
         if len(self._predictors) == 1:

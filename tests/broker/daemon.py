@@ -42,6 +42,9 @@ reconnect_max_s = 1.0
 port = {http}
 [log]
 format = "plain"
+[state]
+directory = "{state}"
+save_every_s = 0.5
 {more}
 """
 
@@ -68,7 +71,11 @@ class Daemon(Child):
         with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
         config = directory / f"daemon-{self.http_port}.toml"
-        config.write_text(_CONFIG.format(broker=broker_port, http=self.http_port, more=more))
+        config.write_text(
+            _CONFIG.format(
+                broker=broker_port, http=self.http_port, more=more, state=directory / "state"
+            )
+        )
         command: list[str | Path] = [sys.executable, *program, config]
         log = config.with_suffix(".log")
         super().__init__("anomalyd", command, log, own_environment(environment or {}))
