@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything runs from .venv, which is made anew when the pins change.
 #
 # PYTHON=python3.12   another interpreter for .venv
-# ARGS="..."          more arguments for demo, test, bench and bench-detection
+# ARGS="..."          more arguments for demo, test, faults, bench and bench-detection
 # DATA=FOLDER         labelled data sets for bench-detection: nab/, skab/, msl/ (CONTRIBUTING.md)
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-detection
+.PHONY: help venv demo test faults check bench bench-detection
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -24,6 +24,9 @@ demo: $(INSTALLED) ## a simulated plant with scripted faults, found by the real 
 
 test: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(INSTALLED) ## break it in every way, again and again, and count what is lost
+	$(BIN)/python -m tests.faults $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	$(BIN)/ruff check .

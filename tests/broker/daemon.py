@@ -65,15 +65,20 @@ class Daemon(Child):
         more: str = PLANT,
         environment: Mapping[str, str] | None = None,
         http_port: int | None = None,
+        state: Path | None = None,
         program: Sequence[str] = ("-m", "anomalyd", "run", "--config"),
     ) -> None:
-        """`more`: the streams, and what else the configuration has. `program`: what Python runs,
+        """`more`: the streams, and what else the configuration has. `state`: its state directory,
+        by default one for all daemons of `directory`. `program`: what Python runs,
         with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
         config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(
             _CONFIG.format(
-                broker=broker_port, http=self.http_port, more=more, state=directory / "state"
+                broker=broker_port,
+                http=self.http_port,
+                more=more,
+                state=state or directory / "state",
             )
         )
         command: list[str | Path] = [sys.executable, *program, config]
