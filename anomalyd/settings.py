@@ -187,10 +187,32 @@ class State(Section):
     """What is kept on disk."""
 
     directory: Path = Field(
-        Path("/var/lib/anomalyd"), description="what a restart goes on from; one daemon's alone"
+        Path("/var/lib/anomalyd"),
+        description="the plant's state, history and models; one daemon's alone",
     )
     save_every_s: float = Field(
         60.0, gt=0, description="what was learnt is saved this often, and at SIGTERM"
+    )
+
+
+class History(Section):
+    """What scoring has seen, kept in `state.directory` for training."""
+
+    max_mb: float = Field(
+        1000.0, gt=0, description="disk for it, in MB (3 to 10 bytes a reading); the oldest goes"
+    )
+    readings_per_channel_per_day: int = Field(
+        8640,
+        ge=512,
+        description="whole stretches up to so many are kept; all around alerts are, beyond that",
+    )
+
+
+class Retrain(Section):
+    """Learning on site."""
+
+    keep_models: int = Field(
+        8, ge=2, description="versions of each kind of model that the registry keeps"
     )
 
 
@@ -240,6 +262,8 @@ class Settings(BaseSettings):
     alerts: Alerts = Alerts()
     http: Http = Http()
     state: State = State()
+    history: History = History()
+    retrain: Retrain = Retrain()
     log: Log = Log()
     password: SecretStr | None = Field(None, exclude=True, repr=False)
 

@@ -62,6 +62,7 @@ class KeptAlert(msgspec.Struct, frozen=True):
     id: str
     started_s: float
     reason: str
+    accepted: bool
 
 
 class KeptLimit(msgspec.Struct, frozen=True):
@@ -275,7 +276,7 @@ def _facts(
             for _, each in listing
         ],
         alerts=[
-            KeptAlert(int(index[row]), each.id, each.started_s, each.reason)
+            KeptAlert(int(index[row]), each.id, each.started_s, each.reason, each.accepted)
             for row, each in pipeline.open_alerts.open.items()
         ],
         limits=[
@@ -405,7 +406,7 @@ def _rebuild(pipeline: Pipeline, predictor: Any, rows: Rows) -> None:
 def _put_alerts(pipeline: Pipeline, facts: Facts, rows: Rows) -> None:
     for each in facts.alerts:
         if rows[each.channel] >= 0:
-            standing = OpenAlert(each.id, each.started_s, each.reason)
+            standing = OpenAlert(each.id, each.started_s, each.reason, each.accepted)
             pipeline.open_alerts.open[int(rows[each.channel])] = standing
     for limit in facts.limits:
         if rows[limit.channel] >= 0:

@@ -40,11 +40,11 @@ port = {broker}
 reconnect_max_s = 1.0
 [http]
 port = {http}
-[log]
-format = "plain"
 [state]
 directory = "{state}"
 save_every_s = 0.5
+[log]
+format = "plain"
 {more}
 """
 
@@ -72,14 +72,10 @@ class Daemon(Child):
         by default one for all daemons of `directory`. `program`: what Python runs,
         with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
+        state = state or directory / "state"
         config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(
-            _CONFIG.format(
-                broker=broker_port,
-                http=self.http_port,
-                more=more,
-                state=state or directory / "state",
-            )
+            _CONFIG.format(broker=broker_port, http=self.http_port, state=state, more=more)
         )
         command: list[str | Path] = [sys.executable, *program, config]
         log = config.with_suffix(".log")
