@@ -81,7 +81,6 @@ def test_without_a_directory_it_scores_and_says_so(tmp_path: Path, mosquitto: Mo
         assert daemon.page("/-/ready") is None
         blocker.unlink()
         daemon.wait_until(lambda: DEGRADED not in daemon.metrics(), 20)
-        daemon.wait_ready()
         daemon.stop()
         assert 1 == daemon.text().count("degraded condition=state")
         assert 1 == daemon.text().count("recovered condition=state")
