@@ -8,6 +8,7 @@
 | outbox   | the database of alerts, what is published   | stopped: saved, and published or late |
 | history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
 | http     | read-only snapshots                         | stopped                              |
+| state    | copies of the columns, the state directory  | finished, after the pipeline         |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
 service with it (exit status 1), and systemd starts it again.
@@ -49,6 +50,7 @@ from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.reload import compare
+from anomalyd.runtime.state import StateKeeper
 from anomalyd.runtime.streams import read_streams
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
@@ -60,6 +62,7 @@ _STATUS_EVERY_S = 10.0
 _STUCK_S = 30.0
 _DRAIN_S = 2.0
 _APPLY_S = 10.0
+_SAVE_S = 10.0
 _PUBLISH_S = 1.5
 _UNHEARD = ("score", "command", "reply")
 
@@ -82,12 +85,8 @@ class Service:
                 'topic = "plant/{line}/{machine}/{sensor}"'
             )
         self._conditions = Conditions()
-        store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
-        try:
-            store.sweep()
-        except ModelError as error:
-            self._conditions.begin("models", str(error))
-        served = registry.load(settings.streams, folder, settings.channels.max, store)
+        self._store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
+        served = registry.load(settings.streams, folder, settings.channels.max, self._store)
         self._settings = settings
         self._models = served.models
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
@@ -129,6 +128,14 @@ class Service:
             self._pipeline.table,
             settings.alerts.publish_scores,
         )
+        self._state = StateKeeper(
+            settings.state.directory,
+            settings.state.save_every_s,
+            settings.streams,
+            self._pipeline,
+            self._intake,
+            self._conditions,
+        )
         self._history = History(
             settings.state.directory / "history",
             settings.history,
@@ -143,6 +150,7 @@ class Service:
             settings.ingest.linger_s,
             settings.channels.retire_after_s,
             maintenance,
+            self._state.tick,
         )
         self._http = HttpServer(
             settings.http.host,
@@ -167,11 +175,18 @@ class Service:
         with ExitStack() as stack:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
+            self._state.open()
+            stack.callback(self._save)
+            self._sweep_models()
+            recalled = self._state.restore(time.time())
             self._http.start()
             stack.callback(self._http.stop)
+            self._state.start()
             self._history.start()
             stack.callback(self._history.stop, _DRAIN_S)
             self._courier.start()
+            if recalled and recalled.cleared:
+                self._announcer.tell(Outcome.of(recalled.cleared))
             self._courier.close_unknown(self._pipeline.open_ids())
             self._worker.start()
             self._mqtt.start()
@@ -192,6 +207,13 @@ class Service:
             self._watch()
             self._notifier.stopping()
         log.info("stopped readings_scored=%d", self._pipeline.readings_scored)
+
+    def _sweep_models(self) -> None:
+        """Only now: before the directory was locked, what is unfinished may be another daemon's."""
+        try:
+            self._store.sweep()
+        except ModelError as error:
+            self._conditions.begin("models", str(error))
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
@@ -290,6 +312,10 @@ class Service:
             alerts_unpublished=self._courier.unpublished,
             outbox_unsaved=self._courier.unsaved,
             commands=dict(self._commands.counts),
+            state_saved_s=self._state.saved_s,
+            state_save_s=self._state.save_s,
+            state_copy_s=self._state.copy_s,
+            state_channels_restored=self._state.restored,
             mqtt_connected=self._mqtt.connected,
             mqtt_connects=self._mqtt.connects,
             inbox_messages=len(self._inbox),
@@ -314,6 +340,7 @@ class Service:
                 ("mqtt", self._mqtt.alive),
                 ("history", self._history.alive),
                 ("http", self._http.alive),
+                ("state", self._state.alive),
             ):
                 if not alive:
                     raise ServiceFailed(f"the {part} thread is dead; see the log above")
@@ -373,3 +400,7 @@ class Service:
         log.error("stopping with %d messages unscored", self._inbox.discard())
         if not self._worker.join(_DRAIN_S):
             log.error("the pipeline did not finish its batch within %g s", _DRAIN_S)
+
+    def _save(self) -> None:
+        """Last of all; what a pipeline that died or hangs has left is not to be gone on from."""
+        self._state.finish(self._worker.finished, _SAVE_S)

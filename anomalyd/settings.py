@@ -255,7 +255,11 @@ class State(Section):
     """What is kept on disk."""
 
     directory: Path = Field(
-        Path("/var/lib/anomalyd"), description="the plant's state: alerts, history, models"
+        Path("/var/lib/anomalyd"),
+        description="the plant's state, alerts, history and models; one daemon's alone",
+    )
+    save_every_s: float = Field(
+        60.0, gt=0, description="what was learnt is saved this often, and at SIGTERM"
     )
 
 

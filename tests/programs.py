@@ -34,6 +34,12 @@ def require(program: str, package: str) -> str:
     pytest.skip(line)
 
 
+def root(what: str) -> None:
+    """Skip the test where it can't `what`: only root may."""
+    if os.geteuid() != 0:
+        pytest.skip(f"{what} needs root: run the tests with sudo")
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on now."""
     with socket.socket() as probe:

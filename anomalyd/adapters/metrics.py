@@ -58,6 +58,18 @@ _COUNTERS = (
 )
 _GAUGES = (
     ("anomalyd_mqtt_connected", "mqtt_connected", "1 while connected to the broker."),
+    (
+        "anomalyd_state_saved_timestamp_seconds",
+        "state_saved_s",
+        "When the newest generation of the state was copied; 0 before the first.",
+    ),
+    ("anomalyd_state_save_seconds", "state_save_s", "What writing it took."),
+    ("anomalyd_state_copy_seconds", "state_copy_s", "What copying it took: scoring waits for it."),
+    (
+        "anomalyd_state_channels_restored",
+        "state_channels_restored",
+        "Channels that went on at the start from what was saved.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -119,6 +131,10 @@ class Snapshot:
     alerts_unpublished: int
     outbox_unsaved: int
     commands: Mapping[tuple[str, str], int]  # verb, result
+    state_saved_s: float
+    state_save_s: float
+    state_copy_s: float
+    state_channels_restored: int
     mqtt_connected: bool
     mqtt_connects: int
     inbox_messages: int

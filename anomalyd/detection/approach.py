@@ -80,7 +80,7 @@ class Approach:
         self._told = np.zeros(capacity)
         self._firm = np.zeros((capacity, 2, LEVELS), dtype=np.bool_)
         self._against = np.zeros((capacity, 2, LEVELS), dtype=np.int8)
-        self._crossing = np.zeros((4, capacity, 2, LEVELS))
+        self._crossing = tuple(np.zeros((4, capacity, 2, LEVELS)))
         self._fresh = np.zeros(capacity, dtype=np.bool_)
 
     def change_rules(

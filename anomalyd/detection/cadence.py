@@ -65,6 +65,10 @@ class Cadence:
         """(B,) the channel has just come back from a gap and can't be scored yet."""
         return self._settling[rows] > 0
 
+    def gaps(self, rows: Rows, since_s: Floats) -> Flags:
+        """(B,) such a time between two readings of each channel is no ordinary step."""
+        return since_s > self._gap_intervals * self.interval_s(rows)
+
     def judge(self, rows: Rows, times: Floats) -> Beat:
         """Look at one reading of each channel in `rows` (unique); changes nothing."""
         known = self._steps[rows] > 0.0

@@ -52,9 +52,27 @@ class Assets:
         self._scale = np.ones(shape)
         self._expected, self._limit = (np.full(shape, np.nan) for _ in range(2))
 
+    @property
+    def predictors(self) -> Sequence[AssetPredictor]:
+        """One for each class of assets."""
+        return self._predictors
+
+    @property
+    def seating(self) -> Sequence[NDArray[np.generic]]:
+        """The columns over assets, which follow from who has joined; all others are over
+        channels."""
+        return self._seats, self._class, self._served
+
+    def seated(self, predictor: AssetPredictor) -> Rows:
+        """Rows of the channels in assets that `predictor` serves."""
+        mine = self._served & (self._class == self._predictors.index(predictor))
+        rows: Rows = self._seats[mine].ravel()
+        return np.asarray(rows[rows >= 0])
+
     def join(self, row: int, asset: int, channel: Channel) -> None:
         """Give a channel its seat, where the class of its asset has one for it."""
-        predictor = self._of_stream[channel.stream] if self._predictors else None
+        known = bool(self._predictors) and channel.stream >= 0
+        predictor = self._of_stream[channel.stream] if known else None
         if predictor is None or channel.member not in predictor.seats:
             return
         seat = predictor.seats.index(channel.member)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,6 +113,17 @@ class Intake:
         self._full = False
         return self._pipeline.retire(row, now_s)
 
+    def topics(self) -> dict[str, str]:
+        """Channel -> the topic that it speaks on."""
+        table = self._pipeline.table
+        return {table[row].name: topic for row, topic in self._topic_of.items()}
+
+    def adopt(self, topics: Mapping[int, str], now_s: float) -> None:
+        """Know the restored channels (row -> topic) as if they had spoken at `now_s`, monotonic:
+        nobody knows who did while the daemon was down."""
+        self._topic_of.update({row: topic for row, topic in topics.items() if topic})
+        self._heard[list(topics)] = now_s
+
     def flush(self, now_s: float) -> None:
         """Tell of what was refused and not told yet."""
         self._sparse.flush(now_s)
@@ -134,7 +145,7 @@ class Intake:
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
-        elif self._topic_of[row] != message.topic:
+        elif self._topic_of.get(row, message.topic) != message.topic:
             other = self._topic_of[row]
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)

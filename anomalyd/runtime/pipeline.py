@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalyd.adapters.outbox import Window
 from anomalyd.detection.alert import AlertRules, AlertStates
@@ -67,6 +69,21 @@ class Outcome:
         return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
 
 
+class Parts(NamedTuple):
+    """Where the pipeline keeps what it learns, for `memory.py`."""
+
+    windows: Windows
+    cadence: Cadence
+    relations: Relations
+    networks: Assets
+    limits: LimitWatch
+    predictors: Sequence[Predictor]
+    predictor: NDArray[np.int32]
+    """(capacity,) which of them serves each channel"""
+    assets: Mapping[str, int]
+    """name -> number, of assets in use"""
+
+
 class Pipeline:
     """All columns of all channels."""
 
@@ -104,7 +121,7 @@ class Pipeline:
             capacity,
             _alert_rules(alerts),
         )
-        self._expected = np.zeros((len(Expected), capacity))
+        self._expected = np.zeros((capacity, len(Expected)))
         self._score = np.zeros(capacity)
         self._maintenance: Sequence[Window] = ()
         self._assets: dict[str, int] = {}
@@ -153,7 +170,7 @@ class Pipeline:
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
-        self._expected[:, row] = self._score[row] = np.nan
+        self._expected[row] = self._score[row] = np.nan
         self._limits.reset(row)
         self._states.maintain(rows, until_s(self._maintenance, channel.name))
         if channel.asset is not None:
@@ -185,6 +202,20 @@ class Pipeline:
         self._states.reset(rows)
         self.table.remove(row)
         return cleared
+
+    @property
+    def parts(self) -> Parts:
+        """For what saves and restores them, on the pipeline's thread or before it runs."""
+        return Parts(
+            self._windows,
+            self._cadence,
+            self._relations,
+            self._networks,
+            self._limits,
+            self._predictors,
+            self._predictor,
+            self._assets,
+        )
 
     def _model_of(self, row: int) -> str:
         return self._predictors[int(self._predictor[row])].name
@@ -232,7 +263,7 @@ class Pipeline:
         self._recommission(rows, times, beat)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        expected = self._expected[:, rows]
+        expected = np.ascontiguousarray(self._expected[rows].T)
         risk = self._risk(rows)
         quantum = self._quantum(rows)
         look = self._scorer.look(
@@ -341,7 +372,7 @@ class Pipeline:
                 beats = Beats(
                     cadence.last_s(mine), cadence.interval_s(mine), cadence.after_gap(mine)
                 )
-                self._expected[:, mine] = predictor.observe(mine, held, beats).expected
+                self._expected[mine] = predictor.observe(mine, held, beats).expected.T
 
     def _quantum(self, rows: Rows) -> Floats:
         if len(self._predictors) == 1:

@@ -44,9 +44,13 @@ class Worker:
         linger_s: float,
         retire_after_s: float,
         maintenance: Maintenance,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
+        """`between`: called after each pass, when no column is in change."""
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
+        self.finished = False
+        """it ended because the inbox was closed and empty: the columns are whole"""
         self.batches = 0
         self.latency_sum_s = 0.0
         self.latency_counts: NDArray[np.int64] = np.zeros(len(LATENCY_BOUNDS_S) + 1, dtype=np.int64)
@@ -57,6 +61,7 @@ class Worker:
         self._linger_s = linger_s
         self._retire_after_s = retire_after_s
         self._maintenance = maintenance
+        self._between = between
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -90,6 +95,7 @@ class Worker:
                 if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
                     time.sleep(self._linger_s)
                 self._pass()
+            self.finished = True
         except Exception:
             # Whatever it was, half-changed columns must not go on: the service ends the process.
             trace = " | ".join(traceback.format_exc().splitlines()[1:])
@@ -110,6 +116,7 @@ class Worker:
         self.progress_at = time.monotonic()
         if self.progress_at - self._kept_house_at > _HOUSEKEEPING_S:
             self._keep_house()
+        self._between()
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
