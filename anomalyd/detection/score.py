@@ -33,7 +33,7 @@ _HABITS = [View.LEVEL, View.AHEAD, View.UNUSUAL, View.UNUSUAL_MEAN]
 # Slope and offset for each view, those of a habit for the mean of all habits; measured on synthetic
 # and public normal series between one event in a thousand readings and one in ten thousand. There
 # is no data for rarer ones: beyond, a decade of surprise is a decade of rarity.
-_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.53, 1.67), (0.50, 1.82), (0.54, 2.05), (0.53, 1.67)
+_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.53, 1.67), (0.43, 2.13), (0.54, 2.05), (0.53, 1.67)
 _SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT, _RELATION]).T[
     :, :, None
 ]
@@ -44,7 +44,7 @@ _CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0
 _ALMOST = 0.99
 # What has alarmed lately and does so again is what the channel does at times (a pump that starts
 # once a day): it is learnt, or it would alarm for ever.
-_RECURRING = 0.5
+_RECURRING = 0.75
 # However slow a channel and however large its budget, an event is one in a thousand readings: what
 # happens more often wasn't measured, and with much more risk than that nothing at all would alarm.
 _MOST_RISK = 1e-3
