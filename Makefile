@@ -1,7 +1,8 @@
 # `make` lists the targets. Everything runs from .venv, which is made anew when the pins change.
 #
 # PYTHON=python3.12   another interpreter for .venv
-# ARGS="..."          more arguments for demo, test, bench and bench-detection
+# ARGS="..."          more arguments for demo, test, faults, bench and bench-detection
+# BUILD="..."         more arguments for buildah, for container and container-test
 # DATA=FOLDER         labelled data sets for bench-detection: nab/, skab/, msl/ (CONTRIBUTING.md)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-detection
+.PHONY: help venv demo test check bench bench-detection faults container container-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,12 +35,22 @@ check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	then promtool check config deploy/prometheus/prometheus.yml; \
 	else echo "no promtool: deploy/prometheus is not checked; install prometheus"; fi
 
+container: ## the image localhost/anomalyd, from BUILD="--build-arg BASE=..." or Docker's Python
+	buildah bud --format docker --isolation chroot $(BUILD) \
+	  -f deploy/container/Containerfile -t localhost/anomalyd .
+
+container-test: $(INSTALLED) container ## build the image, run the demo in it without privileges
+	ANOMALYD_IMAGE=localhost/anomalyd $(BIN)/python -m pytest -s tests/container $(ARGS)
+
 bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-detection: $(INSTALLED) ## how well it detects, next to simple rules, on DATA=FOLDER
 	@test -n "$(DATA)" || { echo "say where the data sets are: make $@ DATA=FOLDER" >&2; exit 1; }
 	$(BIN)/python -m tests.benchmarks.detection $(DATA) $(ARGS)
+
+faults: $(INSTALLED) ## kill, cut and fill what it stands on, and count what is lost
+	$(BIN)/python -m tests.faults $(ARGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

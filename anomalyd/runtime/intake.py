@@ -92,6 +92,10 @@ class Intake:
                 arrived.append(message.arrived)
         return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
 
+    def allow_skew(self, max_skew_s: float) -> None:
+        """Readings further in the future than this are rejected from now on."""
+        self._max_skew_s = max_skew_s
+
     def channel(self, name: str) -> Channel:
         """The channel that a replayed file's column stands for."""
         return channel_of(self._readers, name)

@@ -75,6 +75,16 @@ class LimitWatch:
         )
         self._open: dict[int, _Open] = {}
 
+    def change_rules(self, rules: Alerts) -> None:
+        """The next readings are held to these."""
+        self._rules = rules
+        self._approach.change_rules(
+            rules.forecast_budget_per_week,
+            rules.pending_readings,
+            rules.clear_readings,
+            rules.update_every_s,
+        )
+
     # --- channels ---------------------------------------------------------------------------
 
     def reset(self, row: int) -> None:
@@ -169,6 +179,10 @@ class LimitWatch:
             self._approach.learn(rows, side, level, Crossing(found.chance[part], *when))
 
     # --- alerts -----------------------------------------------------------------------------
+
+    def ids(self) -> set[str]:
+        """Of the open alerts."""
+        return {each.id for each in list(self._open.values())}
 
     def count_active(self) -> Counter[Severity]:
         """Open alerts by severity."""

@@ -9,6 +9,7 @@ exception ends it at once, and the service with it.
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 import traceback
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from anomalyd.runtime.inbox import Inbox
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Worker:
         publish: Callable[[Outcome], None],
         linger_s: float,
         retire_after_s: float,
+        maintenance: Maintenance,
     ) -> None:
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
@@ -53,8 +56,10 @@ class Worker:
         self._publish = publish
         self._linger_s = linger_s
         self._retire_after_s = retire_after_s
+        self._maintenance = maintenance
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
 
     @property
@@ -63,6 +68,15 @@ class Worker:
 
     def start(self) -> None:
         self._thread.start()
+
+    def ask(self, change: Callable[[], None]) -> None:
+        """Have `change` done on this thread, between two batches: columns have one owner."""
+        self._changes.put(change)
+
+    def pace(self, linger_s: float, retire_after_s: float) -> None:
+        """Called on its own thread, by a change that it was asked for."""
+        self._linger_s = linger_s
+        self._retire_after_s = retire_after_s
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end, after the inbox was closed; False where it took too long."""
@@ -82,6 +96,11 @@ class Worker:
             log.critical("the pipeline thread died: %s", trace)
 
     def _pass(self) -> None:
+        windows = self._maintenance.take()
+        if windows is not None:
+            self._pipeline.maintain(windows)
+        while not self._changes.empty():
+            self._changes.get()()
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
             offset = time.time() - time.monotonic()

@@ -13,6 +13,7 @@ import pytest
 from anomalyd.runtime import registry, worker
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Alerts, Channels, Stream
@@ -37,7 +38,9 @@ class Parts:
         self.inbox = Inbox(100_000)
         self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [STREAM], served.predictors)
         intake = Intake([STREAM], self.pipeline, 60.0)
-        self.worker = Worker(self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s)
+        self.worker = Worker(
+            self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, Maintenance()
+        )
 
     def put(self, count: int, sensor: str = "x") -> None:
         for number in range(count):
@@ -165,3 +168,20 @@ def test_joining_gives_up_after_a_while() -> None:
     assert not parts.worker.join(0.1)
     hang.set()
     assert parts.worker.join(WITHIN_S)
+
+
+def test_a_change_is_made_between_two_batches_on_its_thread() -> None:
+    """Columns have one owner: whoever wants to change them asks it."""
+    made: list[str] = []
+    with running(Parts()) as parts:
+        parts.worker.ask(lambda: made.append(threading.current_thread().name))
+        wait_until(lambda: made == ["pipeline"])
+
+
+def test_a_new_pace_holds_from_the_next_batch_on() -> None:
+    """Channels that have been silent for longer than is now allowed are retired."""
+    with running(Parts(retire_after_s=3600.0)) as parts:
+        parts.put(1)
+        wait_until(lambda: len(parts.pipeline.table) == 1)
+        parts.worker.ask(lambda: parts.worker.pace(0.0, 0.01))
+        wait_until(lambda: len(parts.pipeline.table) == 0)
