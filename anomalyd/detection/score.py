@@ -33,10 +33,12 @@ _HABITS = [View.LEVEL, View.AHEAD, View.UNUSUAL, View.UNUSUAL_MEAN]
 # Slope and offset for each view, those of a habit for the mean of all habits; measured on synthetic
 # and public normal series between one event in a thousand readings and one in ten thousand. There
 # is no data for rarer ones: beyond, a decade of surprise is a decade of rarity.
-_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.53, 1.67), (0.43, 2.13), (0.54, 2.05), (0.53, 1.67)
+_RESIDUAL, _NOISE, _HABIT, _RELATION = (0.53, 1.67), (0.50, 1.94), (0.54, 2.05), (0.53, 1.67)
 _SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT, _RELATION]).T[
     :, :, None
 ]
+# Noise comes in bursts: from one event in 2 000 readings on, its line is flatter (slope, offset).
+_RARE_NOISE = 0.43, 2.13
 _MEASURED = 4.0
 # After an alarm a channel must surprise more, by half the logarithm of one more than the alarms of
 # late; and for a while only a greater surprise than the last is an event of its own.
@@ -222,14 +224,21 @@ class Scorer:
 def _rarity(surprise: Floats) -> Floats:
     """(views, B) of surprises: a line as measured, and a decade for a decade beyond."""
     line = _SLOPES * surprise + _OFFSETS
+    slope, offset = _RARE_NOISE
+    line[View.NOISE] = np.minimum(line[View.NOISE], slope * surprise[View.NOISE] + offset)
     beyond = np.maximum(line - _MEASURED, 0.0)
-    return np.asarray(line + beyond * (1.0 / _SLOPES - 1.0))
+    slopes = _SLOPES.copy()
+    slopes[View.NOISE] = slope
+    return np.asarray(line + beyond * (1.0 / slopes - 1.0))
 
 
 def _surprise(rarity: Floats) -> Floats:
     """(views, B) surprises of such a `rarity` (B,): the inverse."""
     line = np.minimum(rarity, _MEASURED)
-    return np.asarray((line - _OFFSETS) / _SLOPES + np.maximum(rarity - _MEASURED, 0.0))
+    surprise = (line - _OFFSETS) / _SLOPES
+    slope, offset = _RARE_NOISE
+    surprise[View.NOISE] = np.maximum(surprise[View.NOISE], (line - offset) / slope)
+    return np.asarray(surprise + np.maximum(rarity - _MEASURED, 0.0))
 
 
 def _reference(
