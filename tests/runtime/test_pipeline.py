@@ -606,7 +606,7 @@ def test_figures_follow_the_verdicts() -> None:
     run, row = quiet()
     (young,) = run.add("young")
     run.live(row, [80.0], start=1000.0)
-    firing = {"warming": 1, "normal": 0, "pending": 0, "firing": 1}
+    firing = {"warming": 1, "normal": 0, "pending": 0, "firing": 1, "maintenance": 0}
     assert firing == run.pipeline.count_states([row, young])
     score, unknown = run.pipeline.scores([row, young]).tolist()
     assert run.alerts[0].score == score
