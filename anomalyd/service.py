@@ -25,13 +25,16 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
+import numpy as np
 
 from anomalyd import __version__
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
 from anomalyd.adapters.http import HttpServer
+from anomalyd.adapters.machine import disk_usage, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
+from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.announce import Announcer
@@ -64,6 +67,7 @@ class Service:
         self._settings = settings
         self._models = served.models
         self._conditions = Conditions()
+        self._memory_limit = memory_limit_bytes()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
             f"{own}/{each}"
@@ -98,7 +102,7 @@ class Service:
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
-            Collector(self._snapshot).render,
+            Collector(self._snapshot, settings.metrics).render,
             self._healthy,
             self._ready,
         )
@@ -180,6 +184,9 @@ class Service:
     def _snapshot(self) -> Snapshot:
         """Read-only, on the http thread: counters may be one batch apart from each other."""
         pipeline, channels = self._pipeline, self._pipeline.table.listing()
+        rows = np.array([row for row, _ in channels], dtype=np.intp)
+        overdue = self._intake.overdue(rows, time.monotonic())
+        disk = disk_usage(self._settings.state.directory)
         rejected = Counter(inbox=self._inbox.dropped)
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
@@ -189,7 +196,7 @@ class Service:
             readings_scored=pipeline.readings_scored,
             batches=self._worker.batches,
             rejected=rejected,
-            channels=pipeline.count_states([row for row, _ in channels]),
+            channels=pipeline.count_states(rows.tolist()),
             latency_bounds_s=LATENCY_BOUNDS_S,
             latency_counts=self._worker.latency_counts.tolist(),
             latency_sum_s=self._worker.latency_sum_s,
@@ -205,7 +212,11 @@ class Service:
             inbox_capacity=self._inbox.capacity,
             channel_names=[channel.name for _, channel in channels],
             channel_labels=[channel.labels for _, channel in channels],
-            scores=pipeline.scores([row for row, _ in channels]),
+            channels_silent=int(overdue.sum()),
+            figures=_figures(pipeline, rows, overdue),
+            disk_free_bytes=disk.free,
+            disk_size_bytes=disk.size,
+            memory_limit_bytes=self._memory_limit,
         )
 
     # --- on the main thread -----------------------------------------------------------------
@@ -242,3 +253,11 @@ class Service:
         self._inbox.close()
         if not self._worker.join(_DRAIN_S):
             log.error("the pipeline did not finish within %g s", _DRAIN_S)
+
+
+def _figures(pipeline: Pipeline, rows: Rows, overdue: Flags) -> Floats:
+    """(5, channels), in the order of metrics.FIGURES. The last value of a channel that fell silent
+    is not its value now: without a series, Prometheus shows since when."""
+    shown = pipeline.shown(rows)
+    shown[0, overdue] = np.nan
+    return np.vstack([pipeline.scores(rows.tolist()), shown])

@@ -183,6 +183,18 @@ class Http(Section):
     port: int = Field(9464, ge=0, le=65535, description="port; 0 = any free one")
 
 
+class Metrics(Section):
+    """The series of each channel in /metrics: score, value, expected, lower, upper."""
+
+    per_channel: Literal["auto", "on", "off", "topk"] = Field(
+        "auto",
+        description="auto = of every channel, and as topk where there are more than auto_channels; "
+        "topk = of those with the highest scores",
+    )
+    auto_channels: int = Field(10_000, ge=1, description="most channels that auto shows all of")
+    topk: int = Field(100, ge=1, description="channels that topk shows")
+
+
 class State(Section):
     """What is kept on disk."""
 
@@ -234,6 +246,7 @@ class Settings(BaseSettings):
     ingest: Ingest = Ingest()
     alerts: Alerts = Alerts()
     http: Http = Http()
+    metrics: Metrics = Metrics()
     state: State = State()
     log: Log = Log()
     password: SecretStr | None = Field(None, exclude=True, repr=False)

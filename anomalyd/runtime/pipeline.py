@@ -111,6 +111,7 @@ class Pipeline:
         )
         self._expected = np.zeros((len(Expected), capacity))
         self._score = np.zeros(capacity)
+        self._shown = np.full((4, capacity), np.nan)
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
         self.open_alerts = OpenAlerts(
@@ -150,7 +151,7 @@ class Pipeline:
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
-        self._expected[:, row] = self._score[row] = np.nan
+        self._expected[:, row] = self._score[row] = self._shown[:, row] = np.nan
         self._limits.reset(row)
         if channel.asset is not None:
             if channel.asset not in self._assets:
@@ -257,6 +258,7 @@ class Pipeline:
         kind = np.where(state == State.FIRING, self._states.kinds(rows), kind)
         kind = np.where(settling & (state <= State.NORMAL), Kind.GAP, kind)
         self._score[rows] = score
+        self._shown[:, rows] = values, look.expected, look.lower, look.upper
         for column, figures in (
             (verdicts.expected, look.expected),
             (verdicts.lower, look.lower),
@@ -372,6 +374,15 @@ class Pipeline:
     def scores(self, rows: Sequence[int]) -> Floats:
         """(B,) newest score of each channel; NaN where it can't be scored."""
         return self._score[np.array(rows, dtype=np.intp)]
+
+    def shown(self, rows: Rows) -> Floats:
+        """(4, B) newest value of each channel, what was expected, lower and upper end of the band;
+        NaN where there is none."""
+        return self._shown[:, rows]
+
+    def longest_silence_s(self, rows: Rows) -> Floats:
+        """(B,) silence from which on a channel is silent; infinite before its pace is known."""
+        return self._cadence.longest_silence_s(rows)
 
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""
