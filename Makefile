@@ -31,8 +31,12 @@ check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if command -v promtool > /dev/null; \
-	then promtool check config deploy/prometheus/prometheus.yml; \
+	then promtool check config deploy/prometheus/prometheus.yml \
+	&& promtool test rules tests/deploy/rules.yml; \
 	else echo "no promtool: deploy/prometheus is not checked; install prometheus"; fi
+	@if command -v amtool > /dev/null; \
+	then amtool check-config deploy/alertmanager/alertmanager.yml; \
+	else echo "no amtool: deploy/alertmanager is not checked; install prometheus-alertmanager"; fi
 
 bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -162,7 +162,9 @@ def test_labels_that_change_are_seen() -> None:
     assert b'anomalyd_score{channel="a",line="2"} 0.5\n' in collector.render()
 
 
-@pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "a\\nb", "{}, =", "100 %s", "\u2028 \u00e9 \u6e29"])
+@pytest.mark.parametrize(
+    "text", ['a"b', "a\\b", "a\nb", "a\\nb", "{}, =", "100 %s", "\u2028 \u00e9 \u6e29"]
+)
 def test_any_text_is_a_label_value(text: str) -> None:
     assert {"channel": text, "line": text} == _labels_of(text, {"line": text})
 

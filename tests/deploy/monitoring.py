@@ -98,7 +98,7 @@ def listening() -> Iterator[Webhook]:
     webhook = Webhook()
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the library's name
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             for alert in body["alerts"]:
                 webhook.calls.put((self.path, alert["status"], alert["labels"]["alertname"]))
