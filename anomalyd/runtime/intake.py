@@ -16,7 +16,7 @@ import numpy as np
 from anomalyd.adapters.codec import Refused
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
-from anomalyd.detection.reading import Floats, Readings, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.detection.timestamp import seconds
 from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert

@@ -223,8 +223,8 @@ def _rule(rule: Mapping[str, Any]) -> alerting.Rule:
 
 
 def _provisioned(rule: alerting.Rule) -> Any:
-    """As a file has it, where Grafana's HTTP interface, which the SDK writes for, differs: the group
-    says where it belongs, and an unknown `keep_firing_for` would be dropped in silence."""
+    """As a file has it, where Grafana's HTTP interface, which the SDK writes for, differs: the
+    group says where it belongs, and an unknown `keep_firing_for` would be dropped in silence."""
     plain = json.loads(json.dumps(rule.build(), cls=JSONEncoder))
     plain["keepFiringFor"] = plain.pop("keep_firing_for")
     return {k: v for k, v in plain.items() if k not in {"folderUID", "orgID", "ruleGroup"}}

@@ -107,7 +107,7 @@ def _settled(daemon: Daemon, readings: int) -> Callable[[], bool]:
 
 
 def _idle_cost_ms(daemon: Daemon, scrapes: int) -> float:
-    """CPU of the process a rendering: a pause between two, as a text is served again for a while."""
+    """CPU of the process a rendering; between two, a pause: a text is served again for a while."""
     fetch(HOST, daemon.http_port, "/metrics")
     spent = 0.0
     for _ in range(scrapes):

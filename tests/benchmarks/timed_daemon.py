@@ -13,4 +13,4 @@ from anomalyd.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.argv[1:] = ["run", "--config", *sys.argv[1:]]
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""Every alert rule is complete, has its page, fires when it should and doesn't when it shouldn't."""
+"""Every alert rule is complete, has its page, fires when it should and only then."""
 
 import re
 import subprocess
