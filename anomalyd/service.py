@@ -5,6 +5,7 @@
 | main     | signals, liveness, the watchdog             | a signal, or any thread below is dead |
 | mqtt     | the inbox and its own counters              | disconnected and stopped             |
 | pipeline | all columns, alone                          | the inbox is closed and empty        |
+| history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
 | http     | read-only snapshots                         | stopped                              |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
@@ -13,6 +14,7 @@ service with it (exit status 1), and systemd starts it again.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -35,13 +37,14 @@ from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
 from anomalyd.detection.reading import Flags, Floats, Rows
-from anomalyd.errors import ConfigError, ServiceFailed
+from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.announce import Announcer
 from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
-from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -63,10 +66,15 @@ class Service:
                 "no [[streams]]: name at least one topic to listen to, for example "
                 'topic = "plant/{line}/{machine}/{sensor}"'
             )
-        served = registry.load(settings.streams, folder, settings.channels.max)
+        self._conditions = Conditions()
+        store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
+        try:
+            store.sweep()
+        except ModelError as error:
+            self._conditions.begin("models", str(error))
+        served = registry.load(settings.streams, folder, settings.channels.max, store)
         self._settings = settings
         self._models = served.models
-        self._conditions = Conditions()
         self._memory_limit = memory_limit_bytes()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
@@ -91,11 +99,17 @@ class Service:
         self._announcer = Announcer(
             root, self._mqtt.publish, self._pipeline.table, settings.alerts.publish_scores
         )
+        self._history = History(
+            settings.state.directory / "history",
+            settings.history,
+            self._pipeline.table,
+            self._conditions,
+        )
         self._worker = Worker(
             self._inbox,
             self._intake,
             self._pipeline,
-            self._announcer.tell,
+            self._tell,
             settings.ingest.linger_s,
             settings.channels.retire_after_s,
         )
@@ -117,6 +131,8 @@ class Service:
             # and what came of it is still published.
             self._http.start()
             stack.callback(self._http.stop)
+            self._history.start()
+            stack.callback(self._history.stop, _DRAIN_S)
             self._worker.start()
             self._mqtt.start()
             stack.callback(self._mqtt.stop)
@@ -129,6 +145,8 @@ class Service:
                 self._http.port,
                 len(self._settings.streams),
             )
+            # What is there now stays: the collector need not look through torch again and again.
+            gc.freeze()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()
@@ -157,6 +175,11 @@ class Service:
             # One byte over the limit is refused like a million, and doesn't fill the memory.
             kept = payload[: LARGEST_PAYLOAD + 1]
             self._inbox.put(Message(topic, kept, time.monotonic(), retained))
+
+    def _tell(self, outcome: Outcome) -> None:
+        """On the pipeline's thread, after each batch."""
+        self._announcer.tell(outcome)
+        self._history.record(outcome.verdicts)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
@@ -202,6 +225,9 @@ class Service:
             latency_sum_s=self._worker.latency_sum_s,
             alerts=dict(pipeline.open_alerts.transitions),
             alerts_active=pipeline.count_active(),
+            history_kept=self._history.kept,
+            history_dropped=self._history.dropped,
+            regime_changes=pipeline.open_alerts.regime_changes,
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,
@@ -228,6 +254,7 @@ class Service:
             for part, alive in (
                 ("pipeline", self._worker.alive),
                 ("mqtt", self._mqtt.alive),
+                ("history", self._history.alive),
                 ("http", self._http.alive),
             ):
                 if not alive:

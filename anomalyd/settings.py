@@ -198,7 +198,30 @@ class Metrics(Section):
 class State(Section):
     """What is kept on disk."""
 
-    directory: Path = Field(Path("/var/lib/anomalyd"), description="the plant's state; nothing yet")
+    directory: Path = Field(
+        Path("/var/lib/anomalyd"), description="the plant's state: history and models"
+    )
+
+
+class History(Section):
+    """What scoring has seen, kept in `state.directory` for training."""
+
+    max_mb: float = Field(
+        1000.0, gt=0, description="disk for it, in MB (3 to 10 bytes a reading); the oldest goes"
+    )
+    readings_per_channel_per_day: int = Field(
+        8640,
+        ge=512,
+        description="whole stretches up to so many are kept; all around alerts are, beyond that",
+    )
+
+
+class Retrain(Section):
+    """Learning on site."""
+
+    keep_models: int = Field(
+        8, ge=2, description="versions of each kind of model that the registry keeps"
+    )
 
 
 class Log(Section):
@@ -248,6 +271,8 @@ class Settings(BaseSettings):
     http: Http = Http()
     metrics: Metrics = Metrics()
     state: State = State()
+    history: History = History()
+    retrain: Retrain = Retrain()
     log: Log = Log()
     password: SecretStr | None = Field(None, exclude=True, repr=False)
 

@@ -52,6 +52,17 @@ _COUNTERS = (
     ("anomalyd_readings_scored", "readings_scored", "Readings that got a verdict."),
     ("anomalyd_batches", "batches", "Batches that the pipeline scored."),
     ("anomalyd_mqtt_connects", "mqtt_connects", "Connections made to the broker."),
+    (
+        "anomalyd_regime_changes",
+        "regime_changes",
+        "Alerts that lasted until their level was accepted as the new normal.",
+    ),
+    ("anomalyd_history_readings", "history_kept", "Readings kept on disk for training."),
+    (
+        "anomalyd_history_dropped",
+        "history_dropped",
+        "Readings that could not be kept for training: disk full or too slow.",
+    ),
 )
 _GAUGES = (
     ("anomalyd_mqtt_connected", "mqtt_connected", "1 while connected to the broker."),
@@ -115,6 +126,9 @@ class Snapshot:
     latency_sum_s: float
     alerts: Mapping[tuple[str, str, str], int]  # kind, severity, transition
     alerts_active: Mapping[str, int]  # severity
+    regime_changes: int
+    history_kept: int
+    history_dropped: int
     alarm_budget_per_week: float
     alarm_rate_per_week: float
     models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info

@@ -28,11 +28,13 @@ class AlertRules:
 
 @dataclass(frozen=True, slots=True)
 class Transitions:
-    """What changed for each of B readings; at most one of the three."""
+    """What changed for each of B readings; at most one of the first three."""
 
     raised: Flags
     updated: Flags
     cleared: Flags
+    accepted: Flags
+    """an update too: from here on the condition counts as the new normal, and is learnt"""
 
 
 class AlertStates:
@@ -45,6 +47,7 @@ class AlertStates:
         self._above = np.zeros(capacity, dtype=np.int32)
         self._below = np.zeros(capacity, dtype=np.int32)
         self._critical = np.zeros(capacity, dtype=np.bool_)
+        self._accepted = np.zeros(capacity, dtype=np.bool_)
         self._since = np.zeros(capacity)
         self._told = np.zeros(capacity)
 
@@ -99,7 +102,10 @@ class AlertStates:
         self._critical[rows] = np.where(raised, critical, self._critical[rows] | worse)
         self._kind[rows] = np.where(raised | changed, kinds, kind)
         due = times - self._told[rows] >= self.rules.update_every_s
-        updated = firing & scored & ~cleared & (changed | worse | due)
+        lasting = times - self._since[rows] >= self.rules.accept_after_s
+        accepted = firing & scored & ~cleared & lasting & ~self._accepted[rows]
+        self._accepted[rows] = ~raised & (self._accepted[rows] | accepted)
+        updated = firing & scored & ~cleared & (changed | worse | due | accepted)
         self._told[rows] = np.where(raised | updated, times, self._told[rows])
 
         rest = np.where(warming, State.WARMING, State.NORMAL)
@@ -110,4 +116,4 @@ class AlertStates:
         self._state[rows] = after
         self._above[rows] = np.where(cleared, 0, above)
         self._below[rows] = np.where(raised | cleared, 0, below)
-        return Transitions(raised, updated, cleared)
+        return Transitions(raised, updated, cleared, accepted)

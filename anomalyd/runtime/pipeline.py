@@ -266,6 +266,7 @@ class Pipeline:
             (verdicts.score, score),
             (verdicts.state, state),
             (verdicts.kind, kind),
+            (verdicts.learnt, learns & ~settling),
         ):
             column[at] = figures
         alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)

@@ -130,7 +130,7 @@ def test_an_alert_is_raised_once_and_cleared_once(
 def test_a_firing_alert_is_updated_now_and_then() -> None:
     """While nothing else happens an update comes every `update_every_s`; what can't be scored has
     nothing to tell, so it waits for the next reading that can."""
-    states = firing()
+    states = firing(replace(RULES, accept_after_s=1000.0))
     times = range(1, 151)
     told = [advance(states, at, NAN if 100 < at <= 130 else 1.5)[0] for at in times]
     assert [60, 131] == [at for at, each in zip(times, told, strict=True) if each == UPDATED]
@@ -186,6 +186,21 @@ def test_what_lasts_is_accepted() -> None:
     began_s = 1.0 - RULES.pending_readings
     assert quarantined(states, began_s + 99.9)
     assert not quarantined(states, began_s + 100.0)
+
+
+def test_an_acceptance_is_told_once() -> None:
+    """As an update, with the first reading that counts as the new normal; a later alert has its
+    own."""
+    states, told = firing(), []
+    began_s = 1.0 - RULES.pending_readings
+    scores = [1.5] * 250 + [0.0] * 10 + [1.5] * 150
+    for second, score in enumerate(scores):
+        time_s, scored = np.array([began_s + second + 3.0]), np.array([score])
+        kinds = np.array([Kind.RESIDUAL], dtype=np.int8)
+        changed = states.advance(ONE, time_s, scored, kinds, np.isnan(scored))
+        assert changed.updated[0] or not changed.accepted[0]
+        told += [float(time_s[0] - began_s)] if changed.accepted[0] else []
+    assert [100.0, 263.0 + 100.0] == told
 
 
 def test_a_channel_that_is_forgotten_begins_anew() -> None:

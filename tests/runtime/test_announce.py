@@ -21,7 +21,7 @@ FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "score", "value"),
     *("expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
     *("contributors", "recent", "model", "instance", "runbook_url", "reason"),
-    *("limit", "crosses_at"),
+    *("limit", "crosses_at", "accepted"),
 }
 
 Sent = tuple[str, Any, int, bool]

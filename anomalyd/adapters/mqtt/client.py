@@ -124,17 +124,21 @@ class MqttClient:
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_paho_message
+        client.on_publish_received = self._on_publish_received
         return client
 
     # --- on paho's thread -------------------------------------------------------------------
 
-    def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+    def _on_publish_received(self, topic: str, payload: bytes, retained: bool) -> None:
         self._received += 1
+        self._on_message(topic, payload, retained)
+
+    def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\ufffd"
-        self._on_message(topic, bytes(message.payload), message.retain)
+        self._on_publish_received(topic, bytes(message.payload), message.retain)
 
     def _on_connect(
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
