@@ -119,6 +119,7 @@ class Pipeline:
         )
         self._expected = np.zeros((capacity, len(Expected)))
         self._score = np.zeros(capacity)
+        self._shown = np.full((capacity, 4), np.nan)
         self._maintenance: Sequence[Window] = ()
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
@@ -166,7 +167,7 @@ class Pipeline:
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
-        self._expected[row] = self._score[row] = np.nan
+        self._expected[row] = self._score[row] = self._shown[row] = np.nan
         self._limits.reset(row)
         self._states.maintain(rows, until_s(self._maintenance, channel.name))
         if channel.asset is not None:
@@ -299,6 +300,7 @@ class Pipeline:
         kind = np.where(state == State.FIRING, self._states.kinds(rows), kind)
         kind = np.where(settling & (state <= State.NORMAL), Kind.GAP, kind)
         self._score[rows] = score
+        self._shown[rows] = np.stack((values, look.expected, look.lower, look.upper), axis=1)
         for column, figures in (
             (verdicts.expected, look.expected),
             (verdicts.lower, look.lower),
@@ -372,6 +374,15 @@ class Pipeline:
     def scores(self, rows: Sequence[int]) -> Floats:
         """(B,) newest score of each channel; NaN where it can't be scored."""
         return self._score[np.array(rows, dtype=np.intp)]
+
+    def shown(self, rows: Rows) -> Floats:
+        """(4, B) newest value of each channel, what was expected, lower and upper end of the band;
+        NaN where there is none."""
+        return self._shown[rows].T
+
+    def longest_silence_s(self, rows: Rows) -> Floats:
+        """(B,) silence from which on a channel is silent; infinite before its pace is known."""
+        return self._cadence.longest_silence_s(rows)
 
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""
