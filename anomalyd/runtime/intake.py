@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from anomalyd.adapters.codec import Refused
+from anomalyd.adapters.codec import Decoded, Refused, Series
+from anomalyd.adapters.codec.payload import Time
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Floats, Readings, Rows
@@ -28,7 +30,6 @@ from anomalyd.settings import Stream
 log = logging.getLogger(__name__)
 
 _TELL_EVERY_S = 60.0
-_LONGEST_NAME = 1024  # bytes; a topic has 65 535, and who could read more
 
 
 @dataclass(slots=True)
@@ -37,8 +38,20 @@ class _Route:
 
     reader: StreamReader
     match: Match
+    decode: Callable[[bytes, str], Decoded | Series]
     rows: dict[str, int] = field(default_factory=dict)
     """field of the payload -> row"""
+    held: set[int] = field(default_factory=set)
+    """the rows of its fields"""
+
+
+class _Batch(NamedTuple):
+    """Readings in order of arrival, as parallel lists."""
+
+    rows: list[int]
+    values: list[float]
+    times: list[Time]
+    arrived: list[float]
 
 
 class Intake:
@@ -65,21 +78,24 @@ class Intake:
 
         `clock_offset_s`: what to add to a monotonic second to get seconds since 1970.
         """
-        rows: list[int] = []
-        values: list[float] = []
-        times: list[float | str | None] = []
-        arrived: list[float] = []
+        batch = _Batch([], [], [], [])
+        rows, values, times, arrived = batch
         for message in messages:
-            route = self._routes.get(message.topic)
+            topic, payload, at, retained = message
+            route = self._routes.get(topic)
             try:
-                if message.retained:
+                if retained:
                     raise Refused("retained", "a retained message is a replay of an old value")
                 if route is None:
-                    route = self._find(message.topic)
-                decoded = route.reader.codec.decode(message.payload)
+                    route = self._find(topic)
+                decoded = route.decode(payload, topic)
             except Refused as refused:
                 self._refuse(refused.reason, message, str(refused))
                 continue
+            if isinstance(decoded, Series):
+                self._read_series(message, route, decoded, batch, clock_offset_s)
+                continue
+            time = decoded.time
             for name, value in decoded.fields:
                 row = route.rows.get(name)
                 if row is None:
@@ -88,9 +104,9 @@ class Intake:
                         continue
                 rows.append(row)
                 values.append(value)
-                times.append(decoded.time)
-                arrived.append(message.arrived)
-        return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
+                times.append(time)
+                arrived.append(at)
+        return self._readings(batch, clock_offset_s)
 
     def channel(self, name: str) -> Channel:
         """The channel that a replayed file's column stands for."""
@@ -117,19 +133,50 @@ class Intake:
 
     def _find(self, topic: str) -> _Route:
         for reader in self._readers:
-            match = reader.pattern.match(topic)
+            match = reader.match(topic)
             if match is not None:
-                return _Route(reader, match)
+                return _Route(reader, match, reader.codec.decode)
         raise Refused("topic", "no stream has this topic")
 
-    def _open(self, message: Message, route: _Route, name: str) -> int | None:
-        channel = route.reader.channel(route.match, name)
-        if len(channel.name.encode(errors="replace")) > _LONGEST_NAME:
-            self._refuse("name", message, "its channel's name would be too long")
+    def _read_series(
+        self, message: Message, route: _Route, series: Series, batch: _Batch, clock_offset_s: float
+    ) -> None:
+        for field_, reason in series.refused:
+            self._refuse(reason, message, f"field {field_!r:.60} of the message")
+        found = list(map(route.rows.get, series.names))
+        if None in found:
+            for name in dict.fromkeys(series.names):
+                if name not in route.rows:
+                    self._open(message, route, name, series.units.get(name, ""))
+            found = list(map(route.rows.get, series.names))
+        placed = [row for row in found if row is not None]
+        values, times = series.values, series.times
+        if series.ages:
+            now = message.arrived + clock_offset_s
+            times = [
+                now + age if time is None else time
+                for time, age in zip(times, series.ages, strict=True)
+            ]
+        if len(placed) < len(found):
+            fit = [index for index, row in enumerate(found) if row is not None]
+            values, times = [values[index] for index in fit], [times[index] for index in fit]
+        batch.rows.extend(placed)
+        batch.values.extend(values)
+        batch.times.extend(times)
+        batch.arrived.extend([message.arrived] * len(placed))
+
+    def _open(self, message: Message, route: _Route, name: str, unit: str = "") -> int | None:
+        try:
+            channel = route.reader.channel(route.match, name, unit)
+        except Refused as refused:
+            self._refuse(refused.reason, message, str(refused))
             return None
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
+        elif row in route.held:
+            self._refuse("name", message, f"two of its fields would be channel {channel.name}")
+            return None
         elif self._topic_of[row] != message.topic:
             other = self._topic_of[row]
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
@@ -140,6 +187,7 @@ class Intake:
             return None
         # Only a topic with a channel is remembered: a million others leave no trace.
         route.rows[name] = row
+        route.held.add(row)
         self._routes[message.topic] = route
         self._topic_of[row] = message.topic
         return row
@@ -163,16 +211,11 @@ class Intake:
 
     # --- the batch --------------------------------------------------------------------------
 
-    def _readings(
-        self,
-        rows: list[int],
-        values: list[float],
-        times: list[float | str | None],
-        arrived: Floats,
-        clock_offset_s: float,
-    ) -> tuple[Readings, Floats]:
-        at: Rows = np.array(rows, dtype=np.intp)
-        readings = Readings(at, seconds(times, arrived + clock_offset_s), np.array(values))
+    def _readings(self, batch: _Batch, clock_offset_s: float) -> tuple[Readings, Floats]:
+        at: Rows = np.array(batch.rows, dtype=np.intp)
+        arrived = np.array(batch.arrived)
+        times = seconds(batch.times, arrived + clock_offset_s)
+        readings = Readings(at, times, np.array(batch.values))
         self._heard[at] = arrived
         unread = np.isnan(readings.times)
         with np.errstate(invalid="ignore"):
