@@ -31,6 +31,7 @@ import msgspec
 
 from anomalyd import __version__
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
+from anomalyd.adapters.codec.sparkplug_wire import rebirth
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
@@ -218,6 +219,8 @@ class Service:
         """On the pipeline's thread, after each batch."""
         self._announcer.tell(outcome)
         self._history.record(outcome.verdicts)
+        for topic in self._intake.rebirths.take():
+            self._mqtt.publish(topic, rebirth(time.time_ns() // 1_000_000), qos=0)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()

@@ -74,7 +74,7 @@ class Stream(Section):
         description="JSON field with the reading's time (s, ms, us, ns since 1970, or ISO 8601); "
         "absent = arrival time",
     )
-    format: Literal["auto", "thingsboard", "senml", "influx"] = Field(
+    format: Literal["auto", "thingsboard", "senml", "influx", "sparkplug"] = Field(
         "auto", description="shape of the payloads; auto = as `value` says"
     )
     step: str | None = Field(

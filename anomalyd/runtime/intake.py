@@ -24,6 +24,7 @@ from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.rebirths import Rebirths
 from anomalyd.runtime.streams import StreamReader, channel_of, read_streams
 from anomalyd.settings import Stream
 
@@ -34,11 +35,14 @@ _TELL_EVERY_S = 60.0
 
 @dataclass(slots=True)
 class _Route:
-    """What is known of one topic."""
+    """What is known of one topic, or of the few that stand for the same channels."""
 
     reader: StreamReader
     match: Match
     decode: Callable[[bytes, str], Decoded | Series]
+    place: str
+    """what those topics have in common"""
+    topics: set[str] = field(default_factory=set)
     rows: dict[str, int] = field(default_factory=dict)
     """field of the payload -> row"""
     held: set[int] = field(default_factory=set)
@@ -67,6 +71,10 @@ class Intake:
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
+        self.deaths = 0
+        """devices that told that they are gone"""
+        self.rebirths = Rebirths()
+        self._dead: dict[int, None] = {}
 
     @property
     def subscriptions(self) -> list[str]:
@@ -119,11 +127,19 @@ class Intake:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
+        self._dead.pop(row, None)
         # Its topic's other channels are found again when they speak.
-        self._routes.pop(self._topic_of.pop(row, ""), None)
+        route = self._routes.get(self._topic_of.pop(row, ""))
+        for topic in route.topics if route else ():
+            self._routes.pop(topic, None)
         log.info("channel=%s retired", self._pipeline.table[row].name)
         self._full = False
         return self._pipeline.retire(row, now_s)
+
+    def take_dead(self) -> Rows:
+        """(rows,) of channels whose devices have told that they are gone, since the last call."""
+        dead, self._dead = self._dead, {}
+        return np.fromiter(dead, dtype=np.intp, count=len(dead))
 
     def flush(self, now_s: float) -> None:
         """Tell of what was refused and not told yet."""
@@ -134,13 +150,37 @@ class Intake:
     def _find(self, topic: str) -> _Route:
         for reader in self._readers:
             match = reader.match(topic)
-            if match is not None:
-                return _Route(reader, match, reader.codec.decode)
+            if match is None:
+                continue
+            place = reader.place(topic)
+            route = self._routes.get(place)
+            if route is None:
+                return _Route(reader, match, reader.codec.decode, place)
+            # Of the known types only: the reader has refused all others.
+            self._remember(route, topic)
+            return route
         raise Refused("topic", "no stream has this topic")
+
+    def _remember(self, route: _Route, topic: str) -> None:
+        route.topics.update((topic, route.place))
+        self._routes[topic] = self._routes[route.place] = route
+
+    def _die(self, place: str, now_s: float) -> None:
+        route = self._routes.get(place)
+        if route is None:
+            return
+        self.deaths += 1
+        self._dead.update(dict.fromkeys(route.rows.values()))
+        what = "device=%.200s told its end: %d channels are dead"
+        self._sparse.warning(place, now_s, what, route.match.channel, len(route.rows))
 
     def _read_series(
         self, message: Message, route: _Route, series: Series, batch: _Batch, clock_offset_s: float
     ) -> None:
+        if series.ask:
+            self.rebirths.ask(series.ask, message.arrived)
+        for place in series.dead:
+            self._die(place, message.arrived)
         for field_, reason in series.refused:
             self._refuse(reason, message, f"field {field_!r:.60} of the message")
         found = list(map(route.rows.get, series.names))
@@ -177,7 +217,7 @@ class Intake:
         elif row in route.held:
             self._refuse("name", message, f"two of its fields would be channel {channel.name}")
             return None
-        elif self._topic_of[row] != message.topic:
+        elif self._topic_of[row] != route.place:
             other = self._topic_of[row]
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)
@@ -188,8 +228,8 @@ class Intake:
         # Only a topic with a channel is remembered: a million others leave no trace.
         route.rows[name] = row
         route.held.add(row)
-        self._routes[message.topic] = route
-        self._topic_of[row] = message.topic
+        self._remember(route, message.topic)
+        self._topic_of[row] = route.place
         return row
 
     def _overflow(self, message: Message) -> None:

@@ -21,6 +21,7 @@ from anomalyd.detection.experts import Beats
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
+    LARGEST_VALUE,
     STATE_NAMES,
     Flags,
     Floats,
@@ -46,8 +47,6 @@ from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.settings import Alerts, Channels, Stream
 
-LARGEST_VALUE = 1e36
-"""no instrument reads more, and 32-bit floats still hold it"""
 _CAUTION = 0.5
 _REFERENCE_SHARE = 0.1
 """of a channel's budget of false alarms, for each of its references"""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anomalyd.adapters import codec
+from anomalyd.adapters.codec import sparkplug
 from anomalyd.adapters.topics import Match, TopicPattern
 from anomalyd.detection.channels import Channel
 from anomalyd.errors import ConfigError
@@ -51,7 +52,13 @@ class StreamReader:
             raise codec.Refused("name", f"its topic has more than {_LONGEST_NAME} bytes")
         if _UNFIT_TOPIC.search(topic):
             raise codec.Refused("name", "its topic has characters that can't be shown")
+        if self.stream.format == "sparkplug":
+            sparkplug.check(topic.split("/"))
         return found
+
+    def place(self, topic: str) -> str:
+        """What all topics of the same channels have in common: the topic itself, mostly."""
+        return sparkplug.place(topic) if self.stream.format == "sparkplug" else topic
 
     def channel(self, match: Match, field: str, unit: str = "") -> Channel:
         """What a matching topic, and a field of its payload ("" = its own value), is called.
@@ -90,7 +97,7 @@ def read_streams(streams: Sequence[Stream]) -> list[StreamReader]:
     """Raises ConfigError naming the stream's topic and what is wrong with it."""
     readers = []
     for index, stream in enumerate(streams):
-        pattern = TopicPattern(stream.topic, stream.channel)
+        pattern = _pattern(stream)
         if stream.inputs and not stream.group_by:
             raise ConfigError(f"inputs of topic {stream.topic!r}: they need a group_by")
         missing = set(stream.group_by) - set(pattern.names)
@@ -111,3 +118,15 @@ def _codec(stream: Stream) -> codec.Codec:
     good = frozenset(stream.good)
     quality = codec.Quality(stream.quality, good) if stream.quality is not None else None
     return codec.for_stream(stream.value, stream.time, stream.format, stream.step, numbers, quality)
+
+
+def _pattern(stream: Stream) -> TopicPattern:
+    if stream.format != "sparkplug":
+        return TopicPattern(stream.topic, stream.channel)
+    levels = stream.topic.split("/")
+    kind = levels[sparkplug.TYPE_LEVEL : sparkplug.TYPE_LEVEL + 1]
+    wild = kind == ["+"] or (kind and kind[0].startswith("{") and not kind[0].endswith("*}"))
+    if levels[0] != sparkplug.NAMESPACE or not wild or len(levels) < 4:
+        wanted = f"{sparkplug.NAMESPACE}/{{group}}/+/{{node}}/{{device*}}"
+        raise ConfigError(f"topic {stream.topic!r}: format = 'sparkplug' wants {wanted!r}")
+    return TopicPattern(stream.topic, stream.channel, leave_out=sparkplug.TYPE_LEVEL)

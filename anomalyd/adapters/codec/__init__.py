@@ -22,6 +22,7 @@ from anomalyd.adapters.codec.payload import (
 )
 from anomalyd.adapters.codec.scalar import ScalarCodec
 from anomalyd.adapters.codec.senml import SenmlCodec
+from anomalyd.adapters.codec.sparkplug import SparkplugCodec
 from anomalyd.adapters.codec.thingsboard import ThingsBoardCodec
 
 __all__ = [
@@ -54,6 +55,7 @@ FORMATS: dict[str, Callable[[Options], Codec]] = {
     "thingsboard": ThingsBoardCodec,
     "senml": SenmlCodec,
     "influx": InfluxCodec,
+    "sparkplug": SparkplugCodec,
 }
 
 

@@ -1,5 +1,6 @@
 """What each codec makes of the payloads in `golden/`, written down by hand from the formats' own
-documents. A file is a list of cases: the stream's keys, the payload, and its readings or reason."""
+documents. A file is a list of cases: the stream's keys, the payload (or steps: topics and payloads
+in hex, of which the last counts), and its readings or reason."""
 
 import json
 from pathlib import Path
@@ -21,10 +22,12 @@ CASES = [
 
 def read(case: dict[str, Any]) -> dict[str, Any]:
     """The readings of a case, as its file has them."""
-    stream = Stream(topic="plant/#", **case.get("stream", {}))
-    codec = read_streams([stream])[0].codec
+    steps = case.get("steps") or [["plant/x", case["payload"].encode().hex()]]
+    topic = "spBv1.0/{group}/+/{node}/{device*}" if "steps" in case else "plant/#"
+    codec = read_streams([Stream(topic=topic, **case.get("stream", {}))])[0].codec
     try:
-        found = codec.decode(case["payload"].encode(), "plant/x")
+        for topic, payload in steps:
+            found = codec.decode(bytes.fromhex(payload), topic)
     except Refused as refused:
         return {"reason": refused.reason}
     if isinstance(found, Decoded):
@@ -38,6 +41,8 @@ def read(case: dict[str, Any]) -> dict[str, Any]:
         "readings": [list(each) for each in readings],
         **({"units": dict(found.units)} if found.units else {}),
         **({"ages": list(found.ages)} if any(found.ages) else {}),
+        **({"ask": found.ask} if found.ask else {}),
+        **({"dead": list(found.dead)} if found.dead else {}),
         **({"refused": [list(each) for each in found.refused]} if found.refused else {}),
     }
 
