@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from anomalyd.adapters.codec import Decoded, Refused, Series
 from anomalyd.adapters.codec.payload import Time
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
-from anomalyd.detection.reading import Floats, Readings, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.detection.timestamp import seconds
 from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
@@ -30,6 +30,7 @@ from anomalyd.settings import Stream
 
 log = logging.getLogger(__name__)
 
+_NEVER_OVERDUE_S = 10.0
 _TELL_EVERY_S = 60.0
 
 
@@ -116,6 +117,10 @@ class Intake:
                 arrived.append(at)
         return self._readings(batch, clock_offset_s)
 
+    def allow_skew(self, max_skew_s: float) -> None:
+        """Readings further in the future than this are rejected from now on."""
+        self._max_skew_s = max_skew_s
+
     def channel(self, name: str) -> Channel:
         """The channel that a replayed file's column stands for."""
         return channel_of(self._readers, name)
@@ -124,6 +129,11 @@ class Intake:
         """Rows of channels that have not spoken for `longest_s` monotonic seconds."""
         rows = self._pipeline.table.rows()
         return [int(row) for row in rows[now_s - self._heard[rows] > longest_s]]
+
+    def overdue(self, rows: Rows, now_s: float) -> Flags:
+        """(B,) channels that have been silent for longer than their pace explains."""
+        longest_s = np.maximum(self._pipeline.longest_silence_s(rows), _NEVER_OVERDUE_S)
+        return now_s - self._heard[rows] > longest_s
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
@@ -140,6 +150,17 @@ class Intake:
         """(rows,) of channels whose devices have told that they are gone, since the last call."""
         dead, self._dead = self._dead, {}
         return np.fromiter(dead, dtype=np.intp, count=len(dead))
+
+    def topics(self) -> dict[str, str]:
+        """Channel -> the topic that it speaks on."""
+        table = self._pipeline.table
+        return {table[row].name: topic for row, topic in self._topic_of.items()}
+
+    def adopt(self, topics: Mapping[int, str], now_s: float) -> None:
+        """Know the restored channels (row -> topic) as if they had spoken at `now_s`, monotonic:
+        nobody knows who did while the daemon was down."""
+        self._topic_of.update({row: topic for row, topic in topics.items() if topic})
+        self._heard[list(topics)] = now_s
 
     def flush(self, now_s: float) -> None:
         """Tell of what was refused and not told yet."""
@@ -217,7 +238,7 @@ class Intake:
         elif row in route.held:
             self._refuse("name", message, f"two of its fields would be channel {channel.name}")
             return None
-        elif self._topic_of[row] != route.place:
+        elif self._topic_of.get(row, route.place) != route.place:
             other = self._topic_of[row]
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)
