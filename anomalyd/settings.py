@@ -457,8 +457,10 @@ def allowed(field: FieldInfo) -> str:
     ]
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(str(choice) for choice in kinds)
+    if get_origin(field.annotation) is dict:
+        return "a table: text = number"
     if get_origin(field.annotation) is tuple:
-        return "a list of texts"
+        return "a list of texts" if kinds[0] is str else "a list of texts, numbers, true or false"
     bounds = {
         name: getattr(limit, name)
         for limit in field.metadata
