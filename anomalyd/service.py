@@ -33,6 +33,7 @@ import numpy as np
 
 from anomalyd import __version__, logs
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
+from anomalyd.adapters.codec.sparkplug_wire import rebirth
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.machine import disk_usage, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
@@ -261,6 +262,8 @@ class Service:
         """On the pipeline's thread, after each batch."""
         self._announcer.tell(outcome)
         self._history.record(outcome.verdicts)
+        for topic in self._intake.rebirths.take():
+            self._mqtt.publish(topic, rebirth(time.time_ns() // 1_000_000), qos=0)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()

@@ -90,13 +90,31 @@ class Stream(Section):
     value: str = Field(
         "value",
         description='JSON field or dotted path; "" = a bare number; "*" = every numeric field '
-        "is a channel",
+        'is a channel; "data[].value" = a list of readings, "data[]" = a list of values',
     )
     time: str | None = Field(
         None,
         min_length=1,
         description="JSON field with the reading's time (s, ms, us, ns since 1970, or ISO 8601); "
         "absent = arrival time",
+    )
+    format: Literal["auto", "thingsboard", "senml", "influx", "sparkplug"] = Field(
+        "auto", description="shape of the payloads; auto = as `value` says"
+    )
+    step: str | None = Field(
+        None,
+        min_length=1,
+        description="with a list of values: JSON field with the time between two of them, in the "
+        "unit of `time`, which is then the first one's",
+    )
+    map: dict[str, float] = Field({}, description="numbers for values that are texts")
+    booleans: bool = Field(False, description="true is 1 and false is 0; else they are no values")
+    quality: str | None = Field(
+        None, min_length=1, description="JSON field that says how good a reading is"
+    )
+    good: tuple[bool | float | str, ...] = Field(
+        (192.0, "GOOD", "Good", "good"),
+        description="what `quality` says of a good reading; others are rejected",
     )
     interval_s: float | None = Field(
         None,
@@ -119,7 +137,9 @@ class Stream(Section):
     channel: str | None = Field(
         None, min_length=1, description="channel's name; absent = topic from its first wildcard on"
     )
-    unit: str = Field("", description="unit of the values, for the alerts")
+    unit: str = Field(
+        "", description="unit of the values, for the alerts; empty = as the payload says"
+    )
     low: float | None = Field(
         None, description="lower limit: an alert when it is reached, and before it will be"
     )
@@ -437,8 +457,10 @@ def allowed(field: FieldInfo) -> str:
     ]
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(str(choice) for choice in kinds)
+    if get_origin(field.annotation) is dict:
+        return "a table: text = number"
     if get_origin(field.annotation) is tuple:
-        return "a list of texts"
+        return "a list of texts" if kinds[0] is str else "a list of texts, numbers, true or false"
     bounds = {
         name: getattr(limit, name)
         for limit in field.metadata

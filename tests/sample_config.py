@@ -36,6 +36,12 @@ STREAM: dict[str, Any] = {
     "topic": "plant/{line}/{machine}/{sensor}",
     "value": "value",
     "time": "ts",
+    "format": "auto",
+    "step": "dt",
+    "map": {"OPEN": 1, "CLOSED": 0},
+    "booleans": True,
+    "quality": "q",
+    "good": [192, "GOOD"],
     "interval_s": 1.0,
     "group_by": ["line", "machine"],
     "inputs": ["setpoint"],
@@ -152,6 +158,9 @@ def _default(field: FieldInfo, value: Any) -> str:
 
 def _toml(value: Any) -> str:
     """JSON's strings, numbers, booleans and lists are TOML's too."""
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 

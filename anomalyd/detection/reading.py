@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int8]
 
+LARGEST_VALUE = 1e36
+"""no instrument reads more, and 32-bit floats still hold it"""
+
 
 class State(IntEnum):
     """Of a channel's alert. A channel that is `WARMING` can't be scored yet and never alerts."""

@@ -23,6 +23,7 @@ from anomalyd.detection.experts import Beats
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
+    LARGEST_VALUE,
     STATE_NAMES,
     Flags,
     Floats,
@@ -47,9 +48,6 @@ from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.settings import Alerts, Channels, Stream
-
-LARGEST_VALUE = 1e36
-"""no instrument reads more, and 32-bit floats still hold it"""
 
 
 @dataclass(frozen=True, slots=True)
