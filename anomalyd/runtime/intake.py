@@ -55,6 +55,7 @@ class Intake:
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
+        self._seeds: dict[int, tuple[float, float | str | None, float]] = {}
 
     @property
     def subscriptions(self) -> list[str]:
@@ -73,10 +74,10 @@ class Intake:
         for message in messages:
             route = self._routes.get(message.topic)
             try:
-                if message.retained:
-                    raise Refused("retained", "a retained message is a replay of an old value")
                 if route is None:
                     route = self._find(message.topic)
+                if message.retained and self._is_old(message, route):
+                    continue
                 decoded = route.reader.codec.decode(message.payload)
             except Refused as refused:
                 self._refuse(refused.reason, message, str(refused))
@@ -91,6 +92,8 @@ class Intake:
                 values.append(value)
                 times.append(decoded.time)
                 arrived.append(message.arrived)
+        if self._seeds:
+            self._seed(clock_offset_s)
         return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
 
     def allow_skew(self, max_skew_s: float) -> None:
@@ -133,6 +136,32 @@ class Intake:
     def flush(self, now_s: float) -> None:
         """Tell of what was refused and not told yet."""
         self._sparse.flush(now_s)
+
+    # --- retained -----------------------------------------------------------------------------
+
+    def _is_old(self, message: Message, route: _Route) -> bool:
+        """A retained message is a replay of an old value: it may be where a channel begins."""
+        if route.reader.stream.retained == "use":
+            return False
+        if route.reader.stream.retained == "ignore":
+            raise Refused("retained", "a retained message is a replay of an old value")
+        decoded = route.reader.codec.decode(message.payload)
+        for name, value in decoded.fields:
+            row = route.rows.get(name)
+            row = self._open(message, route, name) if row is None else row
+            if row is not None:
+                self._heard[row] = message.arrived
+                self._seeds[row] = value, decoded.time, message.arrived
+        return True
+
+    def _seed(self, clock_offset_s: float) -> None:
+        """Before the batch: a new channel's first reading is compared with what was retained."""
+        seeds, self._seeds = self._seeds, {}
+        values, times, arrived = zip(*seeds.values(), strict=True)
+        at = seconds(times, np.array(arrived) + clock_offset_s)
+        fit = ~np.isnan(at)
+        found = Readings(np.array(list(seeds), dtype=np.intp), at, np.array(values))
+        self._pipeline.seed(found.take(fit))
 
     # --- one message ------------------------------------------------------------------------
 
