@@ -118,7 +118,7 @@ class Replay:
         silent_s = now_s - self._newest_s
         if silent_s >= max(SHORTEST_SUSPECT_S, 4.0 * self._longest_s):
             self._pipeline.resume(now_s)
-        self._longest_s = max(self._longest_s, min(silent_s, now_s))
+        self._longest_s = max(self._longest_s, silent_s)
         return self._pipeline.tick(now_s).alerts
 
     def _row(self, name: str) -> int:
