@@ -48,6 +48,7 @@ from anomalyd.runtime.announce import Announcer
 from anomalyd.runtime.commands import LARGEST_COMMAND, Commands
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.courier import FAMILIES, Courier
+from anomalyd.runtime.hearing import Hearing
 from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
@@ -103,7 +104,7 @@ class Service:
         self._alert_topics = tuple(f"{own}/{each}/" for each in FAMILIES)
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
-        self._inbox = Inbox(settings.ingest.inbox_messages)
+        self._inbox = Inbox(settings.ingest.inbox_messages, settings.ingest.inbox_mb << 20)
         self._pipeline = Pipeline(
             settings.instance,
             settings.channels,
@@ -156,7 +157,10 @@ class Service:
             settings.channels.retire_after_s,
             maintenance,
             self._state.tick,
+            lambda: self._mqtt.connects if self._mqtt.connected else 0,
+            self._conditions,
         )
+        self._hearing, self._heard = Hearing(), -1
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
@@ -297,7 +301,7 @@ class Service:
         rows = np.array([row for row, _ in channels], dtype=np.intp)
         overdue = self._intake.overdue(rows, time.monotonic())
         disk = disk_usage(self._settings.state.directory)
-        rejected = Counter(inbox=self._inbox.dropped)
+        rejected = Counter(inbox=self._inbox.dropped, overload=self._inbox.shed)
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
         return Snapshot(
@@ -328,6 +332,7 @@ class Service:
             state_channels_restored=self._state.restored,
             mqtt_connected=self._mqtt.connected,
             mqtt_connects=self._mqtt.connects,
+            mqtt_deaf=self._hearing.reconnects,
             inbox_messages=len(self._inbox),
             inbox_capacity=self._inbox.capacity,
             channel_names=[channel.name for _, channel in channels],
@@ -361,6 +366,7 @@ class Service:
             now = time.monotonic()
             if self._watchdog_s is not None and now - self._worker.progress_at < self._watchdog_s:
                 self._notifier.watchdog()
+            self._listen(now)
             if now - told_at >= _STATUS_EVERY_S:
                 told_at = now
                 self._notifier.status(self._status())
@@ -394,6 +400,17 @@ class Service:
         self._intake.allow_skew(settings.channels.max_skew_s)
         self._worker.pace(settings.ingest.linger_s, settings.channels.retire_after_s)
         done.set()
+
+    def _listen(self, now_s: float) -> None:
+        """A connection over which nothing comes any more is made anew."""
+        connects = self._mqtt.connects if self._mqtt.connected else 0
+        received = self._inbox.received
+        if self._hearing.deaf(now_s, received, connects):
+            self._heard = received
+            self._conditions.begin("deaf", "connected, but no message for far longer than ever")
+            self._mqtt.reconnect()
+        elif received != self._heard:
+            self._conditions.end("deaf")
 
     def _status(self) -> str:
         connected = "connected" if self._mqtt.connected else "waiting for the broker"

@@ -144,9 +144,30 @@ class Stream(Section):
         None, description="lower limit: an alert when it is reached, and before it will be"
     )
     high: float | None = Field(None, description="upper limit, likewise")
+    physical: tuple[float, float] | None = Field(
+        None, description="lowest and highest value that can be: another is no reading, and counted"
+    )
+    max_rate: float | None = Field(
+        None, gt=0, description="fastest change that can be, a second: likewise"
+    )
+    retained: Literal["ignore", "seed", "use"] = Field(
+        "seed",
+        description="what the broker retains: no reading, a new channel's last value, or a reading",
+    )
+    report_by_exception: bool = Field(
+        False,
+        description="silence means that the value holds: no channel of it is stale, stuck or in a "
+        "gap",
+    )
     forecast_model: Path | None = Field(
         None, description="forecaster for channels with limits; absent = the shipped one"
     )
+
+    @model_validator(mode="after")
+    def _physical_is_a_range(self) -> Self:
+        if self.physical is not None and self.physical[0] >= self.physical[1]:
+            raise ValueError(f"physical = {list(self.physical)}: the lower must come first")
+        return self
 
     @model_validator(mode="after")
     def _limits_are_a_range(self) -> Self:
@@ -179,8 +200,11 @@ class Channels(Section):
 class Ingest(Section):
     """The inbox between the broker and the pipeline."""
 
-    inbox_messages: int = Field(
-        200_000, ge=1, description="messages held at most; the newest are dropped and counted"
+    inbox_messages: int = Field(200_000, ge=1, description="messages held at most")
+    inbox_mb: int = Field(
+        256,
+        ge=1,
+        description="... and megabytes; above, the oldest of the busiest topics go",
     )
     linger_s: float = Field(
         0.05, ge=0, le=0.5, description="gather messages for so long before scoring them together"
@@ -215,6 +239,9 @@ class Alerts(Section):
         3600.0,
         gt=0,
         description="readings under alert are not learnt from, but after so long they are",
+    )
+    quality: tuple[Literal["stuck", "stale"], ...] = Field(
+        ("stuck", "stale"), description="what is wrong with a sensor itself and raises an alert"
     )
     publish_scores: bool = Field(False, description="publish every verdict on .../score/<channel>")
     runbook_url: str = Field("", description="put into every alert")

@@ -50,6 +50,10 @@ STREAM: dict[str, Any] = {
     "unit": "bar",
     "low": 0.5,
     "high": 8.0,
+    "physical": [-40.0, 150.0],
+    "max_rate": 20.0,
+    "retained": "seed",
+    "report_by_exception": True,
     "forecast_model": "limits.safetensors",
 }
 

@@ -49,9 +49,11 @@ class Kind(IntEnum):
     VALUE = 6
     """not a number, or larger than any instrument reads: left out"""
     RANGE = 7
-    """out of the limits in the configuration; of alerts, not of readings"""
+    """of readings: physically impossible, left out; of alerts: out of the configured limits"""
     FORECAST = 8
     """on its way to one of them; of alerts, not of readings"""
+    STALE = 9
+    """nothing usable for far longer than ever; of alerts, as there is no reading"""
 
 
 STATE_NAMES = tuple(state.name.lower() for state in State)

@@ -76,6 +76,7 @@ class Intake:
         """devices that told that they are gone"""
         self.rebirths = Rebirths()
         self._dead: dict[int, None] = {}
+        self._seeds: dict[int, tuple[float, float | str | None, float]] = {}
 
     @property
     def subscriptions(self) -> list[str]:
@@ -93,10 +94,10 @@ class Intake:
             topic, payload, at, retained = message
             route = self._routes.get(topic)
             try:
-                if retained:
-                    raise Refused("retained", "a retained message is a replay of an old value")
                 if route is None:
                     route = self._find(topic)
+                if retained and self._is_old(message, route):
+                    continue
                 decoded = route.decode(payload, topic)
             except Refused as refused:
                 self._refuse(refused.reason, message, str(refused))
@@ -115,6 +116,8 @@ class Intake:
                 values.append(value)
                 times.append(time)
                 arrived.append(at)
+        if self._seeds:
+            self._seed(clock_offset_s)
         return self._readings(batch, clock_offset_s)
 
     def allow_skew(self, max_skew_s: float) -> None:
@@ -165,6 +168,36 @@ class Intake:
     def flush(self, now_s: float) -> None:
         """Tell of what was refused and not told yet."""
         self._sparse.flush(now_s)
+
+    # --- retained -----------------------------------------------------------------------------
+
+    def _is_old(self, message: Message, route: _Route) -> bool:
+        """A retained message is a replay of an old value: it may be where a channel begins."""
+        if route.reader.stream.retained == "use":
+            return False
+        if route.reader.stream.retained == "ignore":
+            raise Refused("retained", "a retained message is a replay of an old value")
+        decoded = route.decode(message.payload, message.topic)
+        if isinstance(decoded, Series):
+            found = list(zip(decoded.names, decoded.values, decoded.times, strict=True))
+        else:
+            found = [(name, value, decoded.time) for name, value in decoded.fields]
+        for name, value, time in found:
+            row = route.rows.get(name)
+            row = self._open(message, route, name) if row is None else row
+            if row is not None:
+                self._heard[row] = message.arrived
+                self._seeds[row] = value, time, message.arrived
+        return True
+
+    def _seed(self, clock_offset_s: float) -> None:
+        """Before the batch: a new channel's first reading is compared with what was retained."""
+        seeds, self._seeds = self._seeds, {}
+        values, times, arrived = zip(*seeds.values(), strict=True)
+        at = seconds(times, np.array(arrived) + clock_offset_s)
+        fit = ~np.isnan(at)
+        found = Readings(np.array(list(seeds), dtype=np.intp), at, np.array(values))
+        self._pipeline.seed(found.take(fit))
 
     # --- one message ------------------------------------------------------------------------
 

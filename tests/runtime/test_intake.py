@@ -24,6 +24,7 @@ NOW_S = 1_700_000_000.25
 """seconds since 1970 at the monotonic second 0"""
 PLANT = Stream(topic="plant/{line}/{machine}/{sensor}", time="ts")
 BARE = Stream(topic="bare/{sensor}", value="")
+IGNORED = Stream(topic="ignored/{sensor}", value="", retained="ignore")
 EVERY = Stream(topic="every/{machine}", value="*")
 
 
@@ -129,11 +130,23 @@ def test_the_first_stream_that_matches_has_the_topic() -> None:
     ]
 
 
+@pytest.mark.parametrize(("retained", "readings", "seeds"), [("seed", 0, 1), ("use", 1, 0)])
+def test_a_retained_message_is_a_seed_or_a_reading(
+    retained: Any, readings: int, seeds: int
+) -> None:
+    """As the stream says; a seed is no reading, and is not counted as rejected."""
+    intake, pipeline = build(BARE.model_copy(update={"retained": retained}))
+    found = read(intake, said("bare/x", b"7.5", retained=True))
+    assert (readings, {}) == (len(found), intake.rejected)
+    assert ["x"] == names(pipeline)
+    assert seeds == pipeline.parts.windows.count(np.array([0]))[0]
+
+
 # --- messages that are not --------------------------------------------------------------------
 
 REFUSED: list[tuple[str, Message]] = [
     ("topic", said("elsewhere/x", {"value": 1})),
-    ("retained", said("plant/l/m/s", {"ts": 1700000000, "value": 1}, retained=True)),
+    ("retained", said("ignored/s", b"1", retained=True)),
     ("empty", said("plant/l/m/s", b"")),
     ("json", said("plant/l/m/s", b'{"ts":1700000000,"value":NaN}')),
     ("json", said("plant/l/m/s", b'{"ts":1700000000,"value":1e999}')),
@@ -158,7 +171,7 @@ REFUSED: list[tuple[str, Message]] = [
 @pytest.mark.parametrize(("reason", "message"), REFUSED, ids=lambda each: str(each)[:60])
 def test_what_is_no_reading_is_counted_by_its_reason(reason: str, message: Message) -> None:
     """And the readings before and after it are read as if it weren't there."""
-    intake, _ = build(PLANT, BARE)
+    intake, _ = build(PLANT, BARE, IGNORED)
     good = said("plant/l/m/good", {"ts": 1700000000, "value": 1.5})
     readings = read(intake, good, message, good)
     assert {reason: 1} == intake.rejected

@@ -8,9 +8,12 @@ Subscribing happens at every connect, because the broker may have forgotten the 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -106,6 +109,14 @@ class MqttClient:
                 time.sleep(0.005)
         self._client.disconnect()
         self._client.loop_stop()
+
+    def reconnect(self) -> None:
+        """Give up a connection over which nothing comes; the network thread makes a new one."""
+        connection = self._client.socket()
+        if connection is not None:
+            # By its number: TLS would wait for the other side's goodbye.
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as plain:
+                plain.shutdown(socket.SHUT_RDWR)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> bool:
         """Hand a document to the network thread; False where its queue is full.
