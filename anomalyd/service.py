@@ -8,6 +8,7 @@
 | outbox   | the database of alerts, what is published   | stopped: saved, and published or late |
 | history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
 | http     | read-only snapshots                         | stopped                              |
+| journal  | batches of readings, the acknowledgements   | stopped, after the last save         |
 | state    | copies of the columns, the state directory  | finished, after the pipeline         |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
@@ -47,6 +48,7 @@ from anomalyd.runtime.courier import FAMILIES, Courier
 from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.reload import compare
@@ -111,7 +113,7 @@ class Service:
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
-        maintenance = Maintenance()
+        self._maintenance = maintenance = Maintenance()
         acknowledged: dict[str, Acknowledgement] = {}
         self._courier = Courier(
             root, settings.state.directory, settings.alerts, self._mqtt, self._conditions,
@@ -128,6 +130,14 @@ class Service:
             self._pipeline.table,
             settings.alerts.publish_scores,
         )
+        self._journal = Journal(
+            settings.state.directory / "journal",
+            settings.state.journal_mb,
+            self._pipeline.table,
+            self._intake.topic,
+            self._mqtt.acknowledge,
+            self._conditions,
+        )
         self._state = StateKeeper(
             settings.state.directory,
             settings.state.save_every_s,
@@ -135,6 +145,8 @@ class Service:
             self._pipeline,
             self._intake,
             self._conditions,
+            self._journal.mark,
+            self._journal.forget,
         )
         self._history = History(
             settings.state.directory / "history",
@@ -151,6 +163,7 @@ class Service:
             settings.channels.retire_after_s,
             maintenance,
             self._state.tick,
+            self._journal,
         )
         self._http = HttpServer(
             settings.http.host,
@@ -176,6 +189,7 @@ class Service:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
             self._state.open()
+            stack.callback(self._journal.stop, _DRAIN_S)
             stack.callback(self._save)
             self._sweep_models()
             recalled = self._state.restore(time.time())
@@ -187,7 +201,9 @@ class Service:
             self._courier.start()
             if recalled and recalled.cleared:
                 self._announcer.tell(Outcome.of(recalled.cleared))
+            self._replay()
             self._courier.close_unknown(self._pipeline.open_ids())
+            self._journal.start()
             self._worker.start()
             self._mqtt.start()
             stack.callback(self._mqtt.stop)
@@ -215,6 +231,18 @@ class Service:
         except ModelError as error:
             self._conditions.begin("models", str(error))
 
+    def _replay(self) -> None:
+        """Score again what was scored since the state that is restored; its alerts are told again,
+        and the outbox knows those that it has."""
+        windows = self._maintenance.take()
+        if windows is not None:
+            self._pipeline.maintain(windows)
+        self._journal.replay(
+            self._state.journal,
+            self._intake.reopen,
+            lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
+        )
+
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
 
@@ -235,14 +263,16 @@ class Service:
 
     # --- on other threads -------------------------------------------------------------------
 
-    def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+    def _on_message(self, topic: str, payload: bytes, retained: bool, ticket: int) -> None:
         # A stream on "#" hears what this daemon publishes, and would answer itself for ever.
         if topic.startswith(self._own_topics):
             self._on_own_message(topic, payload, retained)
+            self._mqtt.acknowledge((ticket,))
             return
         # One byte over the limit is refused like a million, and doesn't fill the memory.
         kept = payload[: LARGEST_PAYLOAD + 1]
-        self._inbox.put(Message(topic, kept, time.monotonic(), retained))
+        if not self._inbox.put(Message(topic, kept, time.monotonic(), retained, ticket)):
+            self._mqtt.acknowledge((ticket,))
 
     def _on_own_message(self, topic: str, payload: bytes, retained: bool) -> None:
         if retained and topic.startswith(self._alert_topics):
@@ -287,7 +317,7 @@ class Service:
     def _snapshot(self) -> Snapshot:
         """Read-only, on the http thread: counters may be one batch apart from each other."""
         pipeline, channels = self._pipeline, self._pipeline.table.listing()
-        rejected = Counter(inbox=self._inbox.dropped)
+        rejected = Counter(inbox=self._inbox.dropped, repeated=self._journal.receipts.repeated)
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
         return Snapshot(
@@ -341,6 +371,7 @@ class Service:
                 ("history", self._history.alive),
                 ("http", self._http.alive),
                 ("state", self._state.alive),
+                ("journal", self._journal.alive),
             ):
                 if not alive:
                     raise ServiceFailed(f"the {part} thread is dead; see the log above")
@@ -395,6 +426,7 @@ class Service:
         self._mqtt.stop_listening()
         self._inbox.close()
         if self._worker.join(_DRAIN_S):
+            self._journal.settle(_DRAIN_S)
             return
         # Whoever stops a daemon that is behind doesn't wait until it has caught up.
         log.error("stopping with %d messages unscored", self._inbox.discard())

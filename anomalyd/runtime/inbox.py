@@ -19,6 +19,8 @@ class Message(NamedTuple):
     arrived: float
     """monotonic seconds"""
     retained: bool = False
+    ticket: int = 0
+    """to acknowledge it with, once it is scored; 0: there is nothing to acknowledge"""
 
 
 class Inbox:
@@ -42,15 +44,20 @@ class Inbox:
         """Nothing more will be put."""
         return self._closed
 
-    def put(self, message: Message) -> None:
-        """Called on the broker's thread; never waits."""
+    def put(self, message: Message) -> bool:
+        """Called on the broker's thread; never waits. False: it was dropped for good. What has a
+        ticket and comes too late isn't: the broker keeps it."""
         self.received += 1
-        if self._closed or len(self._messages) >= self.capacity:
+        if self._closed:
+            self.dropped += not message.ticket
+            return True
+        if len(self._messages) >= self.capacity:
             self.dropped += 1
-            return
+            return False
         self._messages.append(message)
         if not self._arrived.is_set():
             self._arrived.set()
+        return True
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is a message, when the inbox is closed, or after `timeout_s`."""
@@ -59,7 +66,7 @@ class Inbox:
     def take(self, most: int) -> list[Message]:
         """Up to `most` messages, oldest first."""
         if self._discards:
-            self.dropped += len(self._messages)
+            self.dropped += sum(not each.ticket for each in self._messages)
             self._messages.clear()
         if not self._closed:
             self._arrived.clear()

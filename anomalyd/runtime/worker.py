@@ -14,15 +14,17 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyd.runtime.inbox import Inbox
+from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,10 @@ class Worker:
         retire_after_s: float,
         maintenance: Maintenance,
         between: Callable[[], None] = lambda: None,
+        journal: Journal | None = None,
     ) -> None:
-        """`between`: called after each pass, when no column is in change."""
+        """`between`: called after each pass, when no column is in change. `journal`: lets readings
+        survive, and acknowledges their messages."""
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
         self.finished = False
@@ -62,6 +66,8 @@ class Worker:
         self._retire_after_s = retire_after_s
         self._maintenance = maintenance
         self._between = between
+        self._journal = journal
+        self._window = Window()
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -93,7 +99,7 @@ class Worker:
             while not (self._inbox.closed and not len(self._inbox)):
                 self._inbox.wait(_IDLE_S)
                 if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
-                    time.sleep(self._linger_s)
+                    time.sleep(min(self._linger_s, self._window.linger_s))
                 self._pass()
             self.finished = True
         except Exception:
@@ -109,14 +115,24 @@ class Worker:
             self._changes.get()()
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
-            offset = time.time() - time.monotonic()
-            readings, arrived = self._intake.read(messages, offset)
-            self._publish(self._pipeline.step(readings))
-            self._measure(arrived)
+            self._score(messages)
+        if self._journal:
+            self._journal.tick()
         self.progress_at = time.monotonic()
         if self.progress_at - self._kept_house_at > _HOUSEKEEPING_S:
             self._keep_house()
         self._between()
+
+    def _score(self, messages: Sequence[Message]) -> None:
+        sifted = self._journal.receipts.sift(messages) if self._journal else None
+        offset = time.time() - time.monotonic()
+        readings, arrived = self._intake.read(sifted.messages if sifted else messages, offset)
+        outcome = self._pipeline.step(readings)
+        if self._journal and sifted:
+            self._journal.keep(readings, sifted, urgent=bool(outcome.alerts))
+            self._window.look(sifted.tickets.size, time.monotonic())
+        self._publish(outcome)
+        self._measure(arrived)
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
@@ -128,6 +144,8 @@ class Worker:
     def _tell_losses(self) -> None:
         """What the counters say was lost since the last look, one line for each reason."""
         lost = Counter(self._pipeline.rejected)
+        if self._journal:
+            lost["repeated"] = self._journal.receipts.repeated
         lost["inbox"] = self._inbox.dropped
         for reason, count in (lost - self._told).items():
             log.warning("rejected reason=%s count=%d", reason, count)

@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -36,10 +36,13 @@ class Inbox:
     """What `on_message` was called with, in order."""
 
     def __init__(self) -> None:
+        self.tickets: list[int] = []
+        self.acknowledge: Callable[[Sequence[int]], None] = self.tickets.extend
         self._queue: queue.SimpleQueue[Received] = queue.SimpleQueue()
 
-    def __call__(self, topic: str, payload: bytes, retained: bool) -> None:
+    def __call__(self, topic: str, payload: bytes, retained: bool, ticket: int) -> None:
         self._queue.put((topic, payload, retained))
+        self.acknowledge((ticket,))
 
     def size(self) -> int:
         return self._queue.qsize()
@@ -50,9 +53,19 @@ class Inbox:
 
 def build(port: int, inbox: Inbox, *topics: str, password: str | None = None) -> MqttClient:
     settings = Mqtt(
-        port=port, reconnect_max_s=1.0, username="anomalyd" if password is not None else ""
+        port=port,
+        reconnect_max_s=1.0,
+        username="anomalyd" if password is not None else "",
+        clean_session=True,
     )
-    return MqttClient(settings, "main", password, topics, lambda: BIRTH, WILL, inbox)
+    return make(settings, inbox, *topics, password=password)
+
+
+def make(settings: Mqtt, inbox: Inbox, *topics: str, password: str | None = None) -> MqttClient:
+    """A client that acknowledges at once."""
+    client = MqttClient(settings, "main", password, topics, lambda: BIRTH, WILL, inbox)
+    inbox.acknowledge = client.acknowledge
+    return client
 
 
 @contextmanager
@@ -179,7 +192,7 @@ def test_plain_messages_are_taken_out_however_the_bytes_come(
     taken: list[bytes] = []
     sorting = BufferedSocket(
         Stream(pieces),
-        lambda topic, payload, retained: taken.append(payload + bytes([retained])),
+        lambda topic, payload, retained, ticket: taken.append(payload + bytes([retained])),
     )
     left = bytearray()
     while pieces or sorting.pending():
