@@ -29,6 +29,7 @@ _PACKETS_A_TURN = 1000
 # The upper four bits are the type, the lower ones DUP, QoS and RETAIN.
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
 _TYPE_AND_QOS, _DUP = 0xF6, 0x08
+_QUEUE = "_packet_queue"
 _PUBACK, _PUBACK_HEAD = 0x40, 0x4002_0000
 
 TICKET_ID, TICKET_DUP = 0xFFFF, 0x1_0000
@@ -162,6 +163,8 @@ class BufferedClient(paho.Client):
         self._connection_lock = threading.Lock()
         self._connection = 0
         self._broker = 0
+        self.failure: OSError | None = None
+        """why the last try failed"""
 
     def ticket(self, mid: int, dup: bool) -> int:
         """Of a message that paho handed on itself."""
@@ -176,8 +179,9 @@ class BufferedClient(paho.Client):
             mids = mine & TICKET_ID
             if not mids.size:
                 return
-            if hasattr(self, "_packet_queue"):
-                self._packet_queue(_PUBACK, (mids | _PUBACK_HEAD).astype(">u4").tobytes(), 0, 1)
+            queue = getattr(self, _QUEUE, None)
+            if queue is not None:
+                queue(_PUBACK, (mids | _PUBACK_HEAD).astype(">u4").tobytes(), 0, 1)
                 return
             for mid in mids.tolist():
                 self.ack(mid, 1)
@@ -189,8 +193,12 @@ class BufferedClient(paho.Client):
         if self.brokers:
             self._broker += not self.reached
             self._host, self._port = self.brokers[self._broker % len(self.brokers)]
-        self.reached = False
-        return super().reconnect()
+        self.reached, self.failure = False, None
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.failure = error
+            raise
 
     def _create_socket(self) -> Any:
         return BufferedSocket(

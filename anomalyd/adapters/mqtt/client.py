@@ -71,6 +71,8 @@ class MqttClient:
         self._client = self._build(password)
         self._stopping = False
         self._received = 0
+        self._answered = False
+        """the broker let us in, or said that it doesn't"""
         self._unsubscribed = False
         self._subscribed: int | None = None
         """id of the last request for the subscriptions, not for what is listened to beside them"""
@@ -231,7 +233,7 @@ class MqttClient:
     def _on_connect(
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
-        where = self._where
+        where, self._answered = self._where, True
         if reason.is_failure:
             self._tell_once(f"broker={where} refused the connection: {reason}")
             return
@@ -246,12 +248,18 @@ class MqttClient:
         client.publish(self._status_topic, self._birth(), qos=1, retain=True)
 
     def _on_connect_fail(self, client: paho.Client, data: Any) -> None:
-        self._tell_once(f"broker={self._where} can't be reached; trying again for ever")
+        failure = self._client.failure
+        why = f" ({failure})" if isinstance(failure, ssl.SSLError) else ""
+        self._tell_once(f"broker={self._where} can't be reached{why}; trying again for ever")
 
     def _on_disconnect(
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         was_connected, self.connected = self.connected, False
+        answered, self._answered = self._answered, False
+        if not answered and not self._stopping:
+            # With TLS 1.3, that is also how a broker refuses a certificate.
+            self._tell_once(f"broker={self._where} closed the connection before it let us in")
         if was_connected and not self._stopping:
             log.warning("broker connection lost (%s); connecting again", reason)
 
