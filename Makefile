@@ -32,8 +32,12 @@ check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if command -v promtool > /dev/null; \
-	then promtool check config deploy/prometheus/prometheus.yml; \
+	then promtool check config deploy/prometheus/prometheus.yml \
+	&& promtool test rules tests/deploy/rules.yml; \
 	else echo "no promtool: deploy/prometheus is not checked; install prometheus"; fi
+	@if command -v amtool > /dev/null; \
+	then amtool check-config deploy/alertmanager/alertmanager.yml; \
+	else echo "no amtool: deploy/alertmanager is not checked; install prometheus-alertmanager"; fi
 
 container: ## the image localhost/anomalyd, from BUILD="--build-arg BASE=..." or Docker's Python
 	buildah bud --format docker --isolation chroot $(BUILD) \

@@ -30,14 +30,17 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
+import numpy as np
 
 from anomalyd import __version__, logs
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
 from anomalyd.adapters.http import HttpServer
+from anomalyd.adapters.machine import disk_usage, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
+from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
@@ -91,6 +94,7 @@ class Service:
         served = registry.load(settings.streams, folder, settings.channels.max, self._store)
         self._settings = settings
         self._models = served.models
+        self._memory_limit = memory_limit_bytes()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
             f"{own}/{each}"
@@ -168,7 +172,7 @@ class Service:
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
-            Collector(self._snapshot).render,
+            Collector(self._snapshot, settings.metrics).render,
             self._healthy,
             self._ready,
             token=settings.http_token.get_secret_value() if settings.http_token else None,
@@ -317,6 +321,9 @@ class Service:
     def _snapshot(self) -> Snapshot:
         """Read-only, on the http thread: counters may be one batch apart from each other."""
         pipeline, channels = self._pipeline, self._pipeline.table.listing()
+        rows = np.array([row for row, _ in channels], dtype=np.intp)
+        overdue = self._intake.overdue(rows, time.monotonic())
+        disk = disk_usage(self._settings.state.directory)
         rejected = Counter(inbox=self._inbox.dropped, repeated=self._journal.receipts.repeated)
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
@@ -326,7 +333,7 @@ class Service:
             readings_scored=pipeline.readings_scored,
             batches=self._worker.batches,
             rejected=rejected,
-            channels=pipeline.count_states([row for row, _ in channels]),
+            channels=pipeline.count_states(rows.tolist()),
             latency_bounds_s=LATENCY_BOUNDS_S,
             latency_counts=self._worker.latency_counts.tolist(),
             latency_sum_s=self._worker.latency_sum_s,
@@ -352,7 +359,11 @@ class Service:
             inbox_capacity=self._inbox.capacity,
             channel_names=[channel.name for _, channel in channels],
             channel_labels=[channel.labels for _, channel in channels],
-            scores=pipeline.scores([row for row, _ in channels]),
+            channels_silent=int(overdue.sum()),
+            figures=_figures(pipeline, rows, overdue),
+            disk_free_bytes=disk.free,
+            disk_size_bytes=disk.size,
+            memory_limit_bytes=self._memory_limit,
         )
 
     # --- on the main thread -----------------------------------------------------------------
@@ -436,3 +447,11 @@ class Service:
     def _save(self) -> None:
         """Last of all; what a pipeline that died or hangs has left is not to be gone on from."""
         self._state.finish(self._worker.finished, _SAVE_S)
+
+
+def _figures(pipeline: Pipeline, rows: Rows, overdue: Flags) -> Floats:
+    """(5, channels), in the order of metrics.FIGURES. The last value of a channel that fell silent
+    is not its value now: without a series, Prometheus shows since when."""
+    shown = pipeline.shown(rows)
+    shown[0, overdue] = np.nan
+    return np.vstack([pipeline.scores(rows.tolist()), shown])

@@ -314,6 +314,18 @@ class Http(Section):
             return self.host == "localhost"
 
 
+class Metrics(Section):
+    """The series of each channel in /metrics: score, value, expected, lower, upper."""
+
+    per_channel: Literal["auto", "on", "off", "topk"] = Field(
+        "auto",
+        description="auto = of every channel, and as topk where there are more than auto_channels; "
+        "topk = of those with the highest scores",
+    )
+    auto_channels: int = Field(10_000, ge=1, description="most channels that auto shows all of")
+    topk: int = Field(100, ge=1, description="channels that topk shows")
+
+
 class State(Section):
     """What is kept on disk."""
 
@@ -402,6 +414,7 @@ class Settings(BaseSettings):
     alerts: Alerts = Alerts()
     commands: Commands = Commands()
     http: Http = Http()
+    metrics: Metrics = Metrics()
     state: State = State()
     history: History = History()
     retrain: Retrain = Retrain()

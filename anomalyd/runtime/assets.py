@@ -9,7 +9,6 @@ what a fault does to the relations of a machine stays as long as the fault.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +18,11 @@ from anomalyd.detection.combine import cauchy
 from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.detection.reference import Held, Reference
 from anomalyd.detection.relation import Compared, Relations
+from anomalyd.detection.sustained import Astray
 from anomalyd.model.asset_predictor import AssetPredictor
 
 _SMOOTHING = 8.0
 _FLOOR = 0.1  # of the usual error: no smaller change of a residual is one
-
-
-class Astray(NamedTuple):
-    """What the assets' networks say of B channels; arrays (B,)."""
-
-    score: Floats
-    """0 where nothing is known"""
-    expected: Floats
-    """channel units, NaN where nothing is known"""
-    limit: Floats
 
 
 class Assets:

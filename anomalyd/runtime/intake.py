@@ -17,7 +17,7 @@ import numpy as np
 from anomalyd.adapters.codec import Refused
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
-from anomalyd.detection.reading import Floats, Readings, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.detection.timestamp import seconds
 from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
@@ -28,6 +28,7 @@ from anomalyd.settings import Stream
 
 log = logging.getLogger(__name__)
 
+_NEVER_OVERDUE_S = 10.0
 _TELL_EVERY_S = 60.0
 _LONGEST_NAME = 1024  # bytes; a topic has 65 535, and who could read more
 
@@ -105,6 +106,11 @@ class Intake:
         """Rows of channels that have not spoken for `longest_s` monotonic seconds."""
         rows = self._pipeline.table.rows()
         return [int(row) for row in rows[now_s - self._heard[rows] > longest_s]]
+
+    def overdue(self, rows: Rows, now_s: float) -> Flags:
+        """(B,) channels that have been silent for longer than their pace explains."""
+        longest_s = np.maximum(self._pipeline.longest_silence_s(rows), _NEVER_OVERDUE_S)
+        return now_s - self._heard[rows] > longest_s
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
