@@ -58,7 +58,8 @@ def test_what_comes_while_it_is_away_is_scored(
     publish(broker, readings(1000, 500))
     with daemon_of(tmp_path, broker, more) as third:
         third.wait_until(lambda: scored_ever(tmp_path / "state") >= 1500, 20.0)
-        assert {} == third.rejected()
+        # Killed between scoring and acknowledging: then they come again, and are left out.
+        assert set(third.rejected()) <= {"repeated"}
     assert 1500 == scored_ever(tmp_path / "state")
 
 
