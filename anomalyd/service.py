@@ -8,6 +8,7 @@
 | outbox   | the database of alerts, what is published   | stopped: saved, and published or late |
 | history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
 | http     | read-only snapshots                         | stopped                              |
+| journal  | batches of readings, the acknowledgements   | stopped, after the last save         |
 | state    | copies of the columns, the state directory  | finished, after the pipeline         |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
@@ -52,6 +53,7 @@ from anomalyd.runtime.hearing import Hearing
 from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.reload import compare
@@ -117,7 +119,7 @@ class Service:
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
-        maintenance = Maintenance()
+        self._maintenance = maintenance = Maintenance()
         acknowledged: dict[str, Acknowledgement] = {}
         self._courier = Courier(
             root, settings.state.directory, settings.alerts, self._mqtt, self._conditions,
@@ -134,6 +136,14 @@ class Service:
             self._pipeline.table,
             settings.alerts.publish_scores,
         )
+        self._journal = Journal(
+            settings.state.directory / "journal",
+            settings.state.journal_mb,
+            self._pipeline.table,
+            self._intake.topic,
+            self._mqtt.acknowledge,
+            self._conditions,
+        )
         self._state = StateKeeper(
             settings.state.directory,
             settings.state.save_every_s,
@@ -141,6 +151,8 @@ class Service:
             self._pipeline,
             self._intake,
             self._conditions,
+            self._journal.mark,
+            self._journal.forget,
         )
         self._history = History(
             settings.state.directory / "history",
@@ -159,6 +171,7 @@ class Service:
             self._state.tick,
             lambda: self._mqtt.connects if self._mqtt.connected else 0,
             self._conditions,
+            self._journal,
         )
         self._hearing, self._heard = Hearing(), -1
         self._http = HttpServer(
@@ -185,6 +198,7 @@ class Service:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
             self._state.open()
+            stack.callback(self._journal.stop, _DRAIN_S)
             stack.callback(self._save)
             self._sweep_models()
             recalled = self._state.restore(time.time())
@@ -196,7 +210,9 @@ class Service:
             self._courier.start()
             if recalled and recalled.cleared:
                 self._announcer.tell(Outcome.of(recalled.cleared))
+            self._replay()
             self._courier.close_unknown(self._pipeline.open_ids())
+            self._journal.start()
             self._worker.start()
             self._mqtt.start()
             stack.callback(self._mqtt.stop)
@@ -224,6 +240,18 @@ class Service:
         except ModelError as error:
             self._conditions.begin("models", str(error))
 
+    def _replay(self) -> None:
+        """Score again what was scored since the state that is restored; its alerts are told again,
+        and the outbox knows those that it has."""
+        windows = self._maintenance.take()
+        if windows is not None:
+            self._pipeline.maintain(windows)
+        self._journal.replay(
+            self._state.journal,
+            self._intake.reopen,
+            lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
+        )
+
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
 
@@ -244,14 +272,17 @@ class Service:
 
     # --- on other threads -------------------------------------------------------------------
 
-    def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+    def _on_message(self, topic: str, payload: bytes, retained: bool, ticket: int) -> None:
         # A stream on "#" hears what this daemon publishes, and would answer itself for ever.
         if topic.startswith(self._own_topics):
             self._on_own_message(topic, payload, retained)
+            self._mqtt.acknowledge((ticket,))
             return
         # One byte over the limit is refused like a million, and doesn't fill the memory.
         kept = payload[: LARGEST_PAYLOAD + 1]
-        self._inbox.put(Message(topic, kept, time.monotonic(), retained))
+        gone = self._inbox.put(Message(topic, kept, time.monotonic(), retained, ticket))
+        if gone:
+            self._mqtt.acknowledge(gone)
 
     def _on_own_message(self, topic: str, payload: bytes, retained: bool) -> None:
         if retained and topic.startswith(self._alert_topics):
@@ -301,7 +332,11 @@ class Service:
         rows = np.array([row for row, _ in channels], dtype=np.intp)
         overdue = self._intake.overdue(rows, time.monotonic())
         disk = disk_usage(self._settings.state.directory)
-        rejected = Counter(inbox=self._inbox.dropped, overload=self._inbox.shed)
+        rejected = Counter(
+            inbox=self._inbox.dropped,
+            overload=self._inbox.shed,
+            repeated=self._journal.receipts.repeated,
+        )
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
         return Snapshot(
@@ -360,6 +395,7 @@ class Service:
                 ("history", self._history.alive),
                 ("http", self._http.alive),
                 ("state", self._state.alive),
+                ("journal", self._journal.alive),
             ):
                 if not alive:
                     raise ServiceFailed(f"the {part} thread is dead; see the log above")
@@ -426,6 +462,7 @@ class Service:
         self._mqtt.stop_listening()
         self._inbox.close()
         if self._worker.join(_DRAIN_S):
+            self._journal.settle(_DRAIN_S)
             return
         # Whoever stops a daemon that is behind doesn't wait until it has caught up.
         log.error("stopping with %d messages unscored", self._inbox.discard())

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin
@@ -65,6 +66,22 @@ class Mqtt(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="broker's host name or address")
     port: int = Field(1883, ge=1, le=65535, description="broker's port")
+    hosts: tuple[str, ...] = Field(
+        (), description="further brokers, HOST or HOST:PORT: tried in turn where one fails"
+    )
+    transport: Literal["tcp", "websockets"] = Field("tcp", description="what carries MQTT")
+    websocket_path: str = Field(
+        "/mqtt", pattern="^/", description="with websockets: the URL's path"
+    )
+    version: Literal["3.1.1", "5"] = Field("3.1.1", description="of MQTT")
+    tls: bool = Field(False, description="encrypt, and check the broker's certificate and name")
+    ca_file: Path | None = Field(
+        None, description="with TLS: who vouches for the broker (PEM); absent = the system's"
+    )
+    cert_file: Path | None = Field(
+        None, description="with TLS: certificate to show to the broker, with its chain (PEM)"
+    )
+    key_file: Path | None = Field(None, description="with TLS: the certificate's private key (PEM)")
     username: str = Field("", description="user name; empty = none")
     password_file: Path | None = Field(
         None, description="file with the password; or the systemd credential mqtt_password"
@@ -72,11 +89,57 @@ class Mqtt(Section):
     client_id: str = Field("", description="empty = anomalyd-<instance>")
     keepalive_s: int = Field(30, ge=2, le=3600, description="ping the broker this often")
     qos: Literal[0, 1, 2] = Field(1, description="highest QoS to receive readings with")
+    clean_session: bool | None = Field(
+        None,
+        description="the broker keeps nothing while the daemon is away; absent = only with qos 0",
+    )
+    session_expiry_s: int = Field(
+        7 * 86400, ge=1, le=0xFFFFFFFE, description="with version 5: the broker keeps it so long"
+    )
+    user_properties: tuple[str, ...] = Field(
+        (), description="with version 5: NAME=VALUE, told to the broker when connecting"
+    )
     topic_prefix: str = Field(
         "anomalyd", pattern=r"^[^+#\s]+$", description="first level of every topic written"
     )
     reconnect_min_s: int = Field(1, ge=1, description="first pause before connecting again")
     reconnect_max_s: int = Field(30, ge=1, description="longest pause before connecting again")
+
+    @property
+    def keeps_session(self) -> bool:
+        """The broker keeps what it has for the daemon while it is away."""
+        return not (self.qos == 0 if self.clean_session is None else self.clean_session)
+
+    @property
+    def brokers(self) -> Sequence[tuple[str, int]]:
+        """Host and port of each, the first one first."""
+        return [(self.host, self.port), *(_address(each, self.port) for each in self.hosts)]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [
+            name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name) is not None
+        ]
+        if given and not self.tls:
+            raise ValueError(f"{given[0]} needs tls = true")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        for each in self.user_properties:
+            if "=" not in each or self.version != "5":
+                raise ValueError(
+                    f'user_properties: {each!r} must be NAME=VALUE, with version = "5"'
+                )
+        for each in self.hosts:
+            _address(each, self.port)
+        return self
+
+
+def _address(text: str, port: int) -> tuple[str, int]:
+    """Of `HOST`, `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?", text)
+    if not found or not 0 < int(found[3] or port) < 65536:
+        raise ValueError(f"hosts: {text!r} is not HOST or HOST:PORT")
+    return found[1] or found[2], int(found[3] or port)
 
 
 class Stream(Section):
@@ -319,6 +382,11 @@ class State(Section):
     )
     save_every_s: float = Field(
         60.0, gt=0, description="what was learnt is saved this often, and at SIGTERM"
+    )
+    journal_mb: int = Field(
+        500,
+        ge=1,
+        description="disk for the readings since the last save, in MB (30 bytes a reading)",
     )
 
 

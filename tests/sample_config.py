@@ -26,7 +26,11 @@ HEAD = """\
 
 # Keys that are not set by default, and an example of each.
 EXAMPLES: dict[str, Any] = {
+    "mqtt.ca_file": "/etc/anomalyd/ca.crt",
+    "mqtt.cert_file": "/etc/anomalyd/mqtt.crt",
+    "mqtt.key_file": "/etc/anomalyd/mqtt.key",
     "mqtt.password_file": "/etc/anomalyd/mqtt_password",
+    "mqtt.clean_session": False,
     "http.token_file": "/etc/anomalyd/http_token",
     "http.certificate_file": "/etc/anomalyd/http.crt",
     "http.key_file": "/etc/anomalyd/http.key",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _SHED = 0.125  # of the capacity at once: a flood isn't sorted message by message
@@ -24,6 +24,8 @@ class Message(NamedTuple):
     arrived: float
     """monotonic seconds"""
     retained: bool = False
+    ticket: int = 0
+    """to acknowledge it with, once it is scored; 0: there is nothing to acknowledge"""
 
 
 class Inbox:
@@ -60,19 +62,20 @@ class Inbox:
         """Nothing more will be put."""
         return self._closed
 
-    def put(self, message: Message) -> None:
-        """Called on the broker's thread; never waits for a batch to be scored."""
+    def put(self, message: Message) -> Sequence[int]:
+        """Called on the broker's thread; never waits for a batch to be scored. Tickets of messages
+        that are gone for good; what has one and comes too late isn't: the broker keeps it."""
         self.received += 1
         if self._closed:
-            self.dropped += 1
-            return
+            self.dropped += not message.ticket
+            return ()
         self._messages.append(message)
         self._came_bytes += len(message[1]) + _MESSAGE_BYTES
         full = self._came_bytes - self._went_bytes > self._capacity_bytes
-        if full or len(self._messages) > self.capacity:
-            self._shed()
+        gone = self._shed() if full or len(self._messages) > self.capacity else ()
         if not self._arrived.is_set():
             self._arrived.set()
+        return gone
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is a message, when the inbox is closed, or after `timeout_s`."""
@@ -81,7 +84,7 @@ class Inbox:
     def take(self, most: int) -> list[Message]:
         """Up to `most` messages, oldest first."""
         if self._discards:
-            self.dropped += len(self._messages)
+            self.dropped += sum(not each.ticket for each in self._messages)
             self._messages.clear()
         if not self._closed:
             self._arrived.clear()
@@ -103,7 +106,7 @@ class Inbox:
         self._closed = True
         self._arrived.set()
 
-    def _shed(self) -> None:
+    def _shed(self) -> Sequence[int]:
         with self._going:
             waiting = list(self._messages)
             kept = _kept(waiting, [1] * len(waiting), int(self.capacity * (1.0 - _SHED)) or 1)
@@ -114,6 +117,8 @@ class Inbox:
             self._messages.extend(kept)
             self.shed += len(waiting) - len(kept)
             self._went_bytes += _size(waiting) - _size(kept)
+        staying = {id(each) for each in kept}
+        return [each.ticket for each in waiting if each.ticket and id(each) not in staying]
 
 
 def _size(messages: list[Message]) -> int:

@@ -7,6 +7,7 @@ counted by its reason, told once in a while, and costs the others nothing.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Intake:
         batch = _Batch([], [], [], [])
         rows, values, times, arrived = batch
         for message in messages:
-            topic, payload, at, retained = message
+            topic, payload, at, retained, _ = message
             route = self._routes.get(topic)
             try:
                 if route is None:
@@ -159,6 +160,28 @@ class Intake:
         table = self._pipeline.table
         return {table[row].name: topic for row, topic in self._topic_of.items()}
 
+    def topic(self, row: int) -> str:
+        """What the channel speaks on; "" where nobody knows."""
+        return self._topic_of.get(row, "")
+
+    def reopen(self, topic: str, name: str) -> int | None:
+        """Row of a channel that spoke before a restart; None where no stream makes it any more, or
+        there is no room."""
+        row = self._pipeline.table.find(name)
+        if row is not None:
+            return row
+        for reader in self._readers:
+            match = reader.pattern.match(topic)
+            if match is None:
+                continue
+            field = name.removeprefix(match.channel).removeprefix("/")
+            channel = reader.channel(match, field)
+            row = self._pipeline.add(channel) if channel.name == name else None
+            if row is not None:
+                self.adopt({row: topic}, time.monotonic())
+            return row
+        return None
+
     def adopt(self, topics: Mapping[int, str], now_s: float) -> None:
         """Know the restored channels (row -> topic) as if they had spoken at `now_s`, monotonic:
         nobody knows who did while the daemon was down."""
@@ -182,12 +205,12 @@ class Intake:
             found = list(zip(decoded.names, decoded.values, decoded.times, strict=True))
         else:
             found = [(name, value, decoded.time) for name, value in decoded.fields]
-        for name, value, time in found:
+        for name, value, at in found:
             row = route.rows.get(name)
             row = self._open(message, route, name) if row is None else row
             if row is not None:
                 self._heard[row] = message.arrived
-                self._seeds[row] = value, time, message.arrived
+                self._seeds[row] = value, at, message.arrived
         return True
 
     def _seed(self, clock_offset_s: float) -> None:

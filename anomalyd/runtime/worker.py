@@ -14,17 +14,19 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalyd.runtime.clock import Clock
 from anomalyd.runtime.conditions import Conditions
-from anomalyd.runtime.inbox import Inbox
+from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +52,11 @@ class Worker:
         between: Callable[[], None] = lambda: None,
         connects: Callable[[], int] = lambda: 1,
         conditions: Conditions | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """`between`: called after each pass, when no column is in change. `connects`: the number of
-        the connection to the broker, 0 while there is none: then nobody's silence is known."""
+        the connection to the broker, 0 while there is none: then nobody's silence is known.
+        `journal`: lets readings survive, and acknowledges their messages."""
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
         self.finished = False
@@ -74,6 +78,8 @@ class Worker:
         self._connection = 0
         self._jumped_at = -np.inf
         self._shed = 0
+        self._journal = journal
+        self._window = Window()
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -105,7 +111,7 @@ class Worker:
             while not (self._inbox.closed and not len(self._inbox)):
                 self._inbox.wait(_IDLE_S)
                 if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
-                    time.sleep(self._linger_s)
+                    time.sleep(min(self._linger_s, self._window.linger_s))
                 self._pass()
             self.finished = True
         except Exception:
@@ -123,9 +129,9 @@ class Worker:
         self._follow_connection()
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
-            readings, arrived = self._intake.read(messages, self._clock.offset_s)
-            self._publish(self._pipeline.step(readings, self._clock.now_s()))
-            self._measure(arrived)
+            self._score(messages)
+        if self._journal:
+            self._journal.tick()
         self.progress_at = time.monotonic()
         if self.progress_at - self._kept_house_at > _HOUSEKEEPING_S:
             self._keep_house()
@@ -163,6 +169,17 @@ class Worker:
             self._conditions.end("overload")
         self._shed = shed
 
+    def _score(self, messages: Sequence[Message]) -> None:
+        sifted = self._journal.receipts.sift(messages) if self._journal else None
+        kept = sifted.messages if sifted else messages
+        readings, arrived = self._intake.read(kept, self._clock.offset_s)
+        outcome = self._pipeline.step(readings, self._clock.now_s())
+        if self._journal and sifted:
+            self._journal.keep(readings, sifted, urgent=bool(outcome.alerts))
+            self._window.look(sifted.tickets.size, time.monotonic())
+        self._publish(outcome)
+        self._measure(arrived)
+
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
         bins = np.searchsorted(LATENCY_BOUNDS_S, latency)
@@ -173,6 +190,8 @@ class Worker:
     def _tell_losses(self) -> None:
         """What the counters say was lost since the last look, one line for each reason."""
         lost = Counter(self._pipeline.rejected)
+        if self._journal:
+            lost["repeated"] = self._journal.receipts.repeated
         lost["inbox"], lost["overload"] = self._inbox.dropped, self._inbox.shed
         for reason, count in (lost - self._told).items():
             log.warning("rejected reason=%s count=%d", reason, count)
