@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything runs from .venv, which is made anew when the pins change.
 #
 # PYTHON=python3.12   another interpreter for .venv
-# ARGS="..."          more arguments for demo, test, bench and bench-detection
+# ARGS="..."          more arguments for demo, test, faults, bench and bench-detection
 # DATA=FOLDER         labelled data sets for bench-detection: nab/, skab/, msl/ (CONTRIBUTING.md)
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-detection
+.PHONY: help venv demo test check bench bench-detection faults
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -40,6 +40,9 @@ bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
 bench-detection: $(INSTALLED) ## how well it detects, next to simple rules, on DATA=FOLDER
 	@test -n "$(DATA)" || { echo "say where the data sets are: make $@ DATA=FOLDER" >&2; exit 1; }
 	$(BIN)/python -m tests.benchmarks.detection $(DATA) $(ARGS)
+
+faults: $(INSTALLED) ## kill, cut and fill what it stands on, and count what is lost
+	$(BIN)/python -m tests.faults $(ARGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -75,7 +75,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"anomalyd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for add in (_add_run, _add_demo, _add_check, _add_replay, _add_train, _add_simulate):
+    for add in (
+        _add_run,
+        _add_demo,
+        _add_check,
+        _add_alerts,
+        _add_replay,
+        _add_train,
+        _add_models,
+        _add_simulate,
+    ):
         add(commands)
     return parser
 
@@ -192,6 +201,48 @@ def _shown(value: object) -> str:
     return f'"{value}"' if isinstance(value, str | Path) else str(value)
 
 
+# --- alerts -----------------------------------------------------------------------------------
+
+
+def _add_alerts(commands: Any) -> None:
+    parser = _command(
+        commands, "alerts", _alerts, "what was raised: open and recent alerts, or one of them",
+        "examples:\n"
+        "  anomalyd alerts list --config my.toml --open\n"
+        "  anomalyd alerts list --channel 'line1/*' --since 24h --json\n"
+        "  anomalyd alerts show 8a1f0c5e7d21b9a4c3f0\n"
+        "Reads the database in state.directory, while the daemon runs or not. Times are UTC.",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(metavar="list | show", required=True, dest="verb")
+    listing = verbs.add_parser("list", help="open and recent alerts, newest first")
+    listing.add_argument("--open", action="store_true", help="only those that are not over")
+    listing.add_argument("--channel", metavar="NAME", help="of these channels; * and ? match")
+    listing.add_argument(
+        "--since", default="7d", metavar="TIME", help="30m, 24h, 7d, or ISO 8601; default 7d"
+    )
+    show = verbs.add_parser("show", help="one alert and all its transitions")
+    show.add_argument("id", metavar="ID", help="the alert's id, or how it begins")
+    for each in (listing, show):
+        each.add_argument("--json", action="store_true", help="one document a line")
+        _add_config(each)
+
+
+def _alerts(options: argparse.Namespace) -> int:
+    settings = load(options.config)
+    from anomalyd.runtime import alert_book
+
+    if options.verb == "show":
+        lines = alert_book.show(settings.state.directory, options.id, options.json)
+    else:
+        since_s = alert_book.since(options.since, time.time())
+        lines = alert_book.listing(
+            settings.state.directory, options.open, options.channel, since_s, options.json
+        )
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
 # --- replay -----------------------------------------------------------------------------------
 
 
@@ -271,6 +322,50 @@ def _train_asset(options: argparse.Namespace) -> int:
     from anomalyd import terminal
 
     return terminal.train_asset(settings, options.data, options.out, options.seed, options.steps)
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def _add_models(commands: Any) -> None:
+    parser = _command(
+        commands, "models", _models, "the registry of models: list, show, promote, rollback",
+        "examples:\n"
+        "  anomalyd models list --config my.toml\n"
+        "  anomalyd models show 20260401T120000Z-5f3a9c01 --config my.toml\n"
+        "  anomalyd models promote 20260401T120000Z-5f3a9c01 --reason 'tried on line 2'\n"
+        "  anomalyd models rollback --role next-step\n"
+        "Works on state.directory, whether the daemon runs or not; a daemon loads what serves\n"
+        "when it starts. `shipped` is the version that came with the program.",
+    )  # fmt: skip
+    parser.add_argument("action", choices=("list", "show", "promote", "rollback"))
+    parser.add_argument("version", nargs="?", metavar="V", help="of show and promote")
+    parser.add_argument(
+        "--role", default="next-step", metavar="ROLE",
+        help="next-step (default), forecast or asset:CLASS; of rollback, and of V = shipped",
+    )  # fmt: skip
+    parser.add_argument("--reason", default="asked for on the command line", metavar="WHY")
+    parser.add_argument("--json", action="store_true", help="of list and show: for programs")
+    _add_config(parser)
+
+
+def _models(options: argparse.Namespace) -> int:
+    if (options.version is None) == (options.action in ("show", "promote")):
+        missing = options.version is None
+        raise ConfigError(f"models {options.action}: {'name a' if missing else 'takes no'} version")
+    settings = load(options.config)
+    from anomalyd import terminal_models
+    from anomalyd.runtime.registry import open_store
+
+    store = open_store(settings.state.directory, settings.retrain.keep_models)
+    if options.action == "list":
+        return terminal_models.show_all(store, options.json)
+    if options.action == "show":
+        return terminal_models.show(store, options.version, options.role, options.json)
+    if options.action == "promote":
+        why = (options.role, options.reason)
+        return terminal_models.promote(store, options.version, *why, time.time())
+    return terminal_models.roll_back(store, options.role, options.reason, time.time())
 
 
 # --- simulate ---------------------------------------------------------------------------------

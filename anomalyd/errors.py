@@ -13,11 +13,16 @@ class ConfigError(AnomalydError):
 
 
 class ModelError(AnomalydError):
-    """A model file is missing, damaged, foreign, or of another format."""
+    """A model file, or a version in the registry, is missing, damaged, foreign, of another format,
+    or can't be stored."""
 
 
 class DataError(AnomalydError):
     """An input file of `replay`, `train` or `simulate` can't be read as readings."""
+
+
+class ChunkError(AnomalydError):
+    """A file of the history is damaged, foreign, or of another version: it is left out."""
 
 
 class ProgramMissing(AnomalydError):

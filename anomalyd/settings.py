@@ -116,7 +116,7 @@ class Channels(Section):
 
     max: int = Field(50_000, ge=1, le=1_000_000, description="further channels are refused")
     window: int = Field(
-        128, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
+        64, ge=16, le=4096, description="readings kept of each channel; alerts show the last 60"
     )
     warmup_readings: int = Field(
         120, ge=8, description="a new channel is `warming` for so many readings: no alerts"
@@ -174,6 +174,22 @@ class Alerts(Section):
     )
     publish_scores: bool = Field(False, description="publish every verdict on .../score/<channel>")
     runbook_url: str = Field("", description="put into every alert")
+    keep_days: float = Field(
+        90.0, gt=0, description="alerts that ended longer ago are forgotten; confirmed ones aren't"
+    )
+    keep_mb: int = Field(
+        500, ge=10, description="... and the oldest before, where the file would be larger"
+    )
+
+
+class Commands(Section):
+    """What people may tell the daemon over MQTT."""
+
+    enabled: bool = Field(
+        False,
+        description="take acknowledge, feedback and maintenance from .../command/<verb>; let the "
+        "broker's access list say who may publish there",
+    )
 
 
 class Http(Section):
@@ -186,7 +202,30 @@ class Http(Section):
 class State(Section):
     """What is kept on disk."""
 
-    directory: Path = Field(Path("/var/lib/anomalyd"), description="the plant's state; nothing yet")
+    directory: Path = Field(
+        Path("/var/lib/anomalyd"), description="the plant's state: alerts, history, models"
+    )
+
+
+class History(Section):
+    """What scoring has seen, kept in `state.directory` for training."""
+
+    max_mb: float = Field(
+        1000.0, gt=0, description="disk for it, in MB (3 to 10 bytes a reading); the oldest goes"
+    )
+    readings_per_channel_per_day: int = Field(
+        8640,
+        ge=512,
+        description="whole stretches up to so many are kept; all around alerts are, beyond that",
+    )
+
+
+class Retrain(Section):
+    """Learning on site."""
+
+    keep_models: int = Field(
+        8, ge=2, description="versions of each kind of model that the registry keeps"
+    )
 
 
 class Log(Section):
@@ -233,8 +272,11 @@ class Settings(BaseSettings):
     channels: Channels = Channels()
     ingest: Ingest = Ingest()
     alerts: Alerts = Alerts()
+    commands: Commands = Commands()
     http: Http = Http()
     state: State = State()
+    history: History = History()
+    retrain: Retrain = Retrain()
     log: Log = Log()
     password: SecretStr | None = Field(None, exclude=True, repr=False)
 

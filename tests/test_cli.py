@@ -13,7 +13,7 @@ from anomalyd.settings import Settings, flatten
 from tests.broker.daemon import PLANT, own_environment
 from tests.programs import free_port
 
-COMMANDS = ["run", "demo", "check", "replay", "train", "simulate"]
+COMMANDS = ["run", "demo", "check", "replay", "train", "models", "simulate"]
 DATA = "timestamp,l/m/x\n1700000000,1\n1700000001,2\n"
 
 

@@ -44,11 +44,32 @@ _COUNTERS = (
     ("anomalyd_readings_scored", "readings_scored", "Readings that got a verdict."),
     ("anomalyd_batches", "batches", "Batches that the pipeline scored."),
     ("anomalyd_mqtt_connects", "mqtt_connects", "Connections made to the broker."),
+    (
+        "anomalyd_regime_changes",
+        "regime_changes",
+        "Alerts that lasted until their level was accepted as the new normal.",
+    ),
+    ("anomalyd_history_readings", "history_kept", "Readings kept on disk for training."),
+    (
+        "anomalyd_history_dropped",
+        "history_dropped",
+        "Readings that could not be kept for training: disk full or too slow.",
+    ),
 )
 _GAUGES = (
     ("anomalyd_mqtt_connected", "mqtt_connected", "1 while connected to the broker."),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
+    (
+        "anomalyd_alerts_unpublished",
+        "alerts_unpublished",
+        "Transitions of alerts that the broker has not acknowledged.",
+    ),
+    (
+        "anomalyd_outbox_unsaved",
+        "outbox_unsaved",
+        "Transitions of alerts that are not on disk: a restart now would lose them.",
+    ),
     (
         "anomalyd_alarm_budget_per_week",
         "alarm_budget_per_week",
@@ -88,10 +109,16 @@ class Snapshot:
     latency_sum_s: float
     alerts: Mapping[tuple[str, str, str], int]  # kind, severity, transition
     alerts_active: Mapping[str, int]  # severity
+    regime_changes: int
+    history_kept: int
+    history_dropped: int
     alarm_budget_per_week: float
     alarm_rate_per_week: float
     models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info
     degraded: Sequence[str]  # names of the conditions that hold now
+    alerts_unpublished: int
+    outbox_unsaved: int
+    commands: Mapping[tuple[str, str], int]  # verb, result
     mqtt_connected: bool
     mqtt_connects: int
     inbox_messages: int
@@ -155,6 +182,7 @@ class _Families:
         yield _channels(snapshot)
         yield _alerts(snapshot)
         yield _alerts_active(snapshot)
+        yield _commands(snapshot)
         yield _degraded(snapshot)
         yield _latency(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
@@ -182,6 +210,14 @@ def _alerts(snapshot: Snapshot) -> Metric:
     labels = ["kind", "severity", "transition"]
     family = CounterMetricFamily("anomalyd_alerts", "Transitions of alerts.", labels=labels)
     for values, count in snapshot.alerts.items():
+        family.add_metric(list(values), count)
+    return family
+
+
+def _commands(snapshot: Snapshot) -> Metric:
+    labels = ["verb", "result"]
+    family = CounterMetricFamily("anomalyd_commands", "Commands over MQTT.", labels=labels)
+    for values, count in snapshot.commands.items():
         family.add_metric(list(values), count)
     return family
 

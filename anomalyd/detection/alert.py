@@ -28,11 +28,13 @@ class AlertRules:
 
 @dataclass(frozen=True, slots=True)
 class Transitions:
-    """What changed for each of B readings; at most one of the three."""
+    """What changed for each of B readings; at most one of the first three."""
 
     raised: Flags
     updated: Flags
     cleared: Flags
+    accepted: Flags
+    """an update too: from here on the condition counts as the new normal, and is learnt"""
 
 
 class AlertStates:
@@ -45,14 +47,32 @@ class AlertStates:
         self._above = np.zeros(capacity, dtype=np.int32)
         self._below = np.zeros(capacity, dtype=np.int32)
         self._critical = np.zeros(capacity, dtype=np.bool_)
+        self._accepted = np.zeros(capacity, dtype=np.bool_)
         self._since = np.zeros(capacity)
         self._told = np.zeros(capacity)
+        self._maintained = np.full(capacity, -np.inf)
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         self._state[rows] = State.WARMING
         self._above[rows] = 0
         self._below[rows] = 0
+        self._maintained[rows] = -np.inf
+
+    def maintain(self, rows: Rows, until_s: Floats | float) -> None:
+        """Until then (-inf: no longer) the channels in `rows` raise nothing and teach nothing; what
+        is open stays so."""
+        self._maintained[rows] = until_s
+
+    def in_maintenance(self, rows: Rows, times: Floats) -> Flags:
+        """(B,) somebody works on the channel at that time."""
+        return times < self._maintained[rows]
+
+    def shown(self, rows: Rows, times: Floats) -> Codes:
+        """(B,) where each channel stands at that time, as people are told."""
+        state = self._state[rows]
+        hidden = self.in_maintenance(rows, times) & (state != State.FIRING)
+        return np.where(hidden, State.MAINTENANCE, state).astype(np.int8)
 
     def states(self, rows: Rows) -> Codes:
         """(B,) where each channel stands."""
@@ -67,21 +87,23 @@ class AlertStates:
         return self._critical[rows]
 
     def quarantined(self, rows: Rows, times: Floats) -> Flags:
-        """(B,) readings that must teach nothing: their channel is under alert. A condition that
-        lasts for `accept_after_s` is accepted as the new normal and learnt from again."""
+        """(B,) readings that must teach nothing: their channel is under alert or in maintenance. A
+        condition that lasts for `accept_after_s` is accepted as the new normal and learnt from
+        again."""
         under = self._state[rows] >= State.PENDING
-        return under & (times - self._since[rows] < self.rules.accept_after_s)
+        under &= times - self._since[rows] < self.rules.accept_after_s
+        return under | self.in_maintenance(rows, times)
 
     def advance(
         self, rows: Rows, times: Floats, scores: Floats, kinds: Codes, warming: Flags
     ) -> Transitions:
         """Take the scores of one reading of each channel in `rows` (unique).
 
-        A NaN score or a `warming` channel changes nothing but a normal state's name.
+        A NaN score, maintenance or a `warming` channel changes nothing but a normal state's name.
         """
         state = self._state[rows]
         firing = state == State.FIRING
-        scored = ~np.isnan(scores) & ~warming
+        scored = ~np.isnan(scores) & ~warming & ~self.in_maintenance(rows, times)
         high = scored & (scores >= 1.0)
         low = scored & (scores < self.rules.clear_below)
         above = np.where(high, self._above[rows] + 1, np.where(scored, 0, self._above[rows]))
@@ -99,7 +121,10 @@ class AlertStates:
         self._critical[rows] = np.where(raised, critical, self._critical[rows] | worse)
         self._kind[rows] = np.where(raised | changed, kinds, kind)
         due = times - self._told[rows] >= self.rules.update_every_s
-        updated = firing & scored & ~cleared & (changed | worse | due)
+        lasting = times - self._since[rows] >= self.rules.accept_after_s
+        accepted = firing & scored & ~cleared & lasting & ~self._accepted[rows]
+        self._accepted[rows] = ~raised & (self._accepted[rows] | accepted)
+        updated = firing & scored & ~cleared & (changed | worse | due | accepted)
         self._told[rows] = np.where(raised | updated, times, self._told[rows])
 
         rest = np.where(warming, State.WARMING, State.NORMAL)
@@ -110,4 +135,4 @@ class AlertStates:
         self._state[rows] = after
         self._above[rows] = np.where(cleared, 0, above)
         self._below[rows] = np.where(raised | cleared, 0, below)
-        return Transitions(raised, updated, cleared)
+        return Transitions(raised, updated, cleared, accepted)

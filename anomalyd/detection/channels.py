@@ -33,6 +33,8 @@ class ChannelTable:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.retired = 0
+        """channels that were removed: only then may a row have become another channel's"""
         self._channels: list[Channel | None] = []
         self._row_of: dict[str, int] = {}
         self._free: list[int] = []
@@ -63,6 +65,7 @@ class ChannelTable:
         self._channels[row] = None
         del self._row_of[channel.name]
         self._free.append(row)
+        self.retired += 1
 
     def __getitem__(self, row: int) -> Channel:
         channel = self._channels[row]

@@ -45,32 +45,34 @@ class Profiles:
         """(K, B) what channels `rows` (B,) usually read at `times` (K, B); weekends are read from
         working days until one has been seen, and the other way round."""
         seen = self._seen_s[rows].T >= _ENOUGH_S
-        kind = _weekend(times)
+        kind, slot = _place(times)
         kind = np.where(np.where(kind == 1, seen[1], seen[0]), kind, 1 - kind)
-        return self._slots[rows, kind, _slot(times)].astype(np.float64)
+        return self._slots[rows, kind, slot].astype(np.float64)
 
     def learn(self, rows: Rows, times: Floats, values: Floats, interval_s: Floats) -> None:
         """Take one value (B,) of each channel in `rows` (unique); NaN teaches nothing."""
         learns = (interval_s <= _LONGEST_INTERVAL_S) & ~np.isnan(values)
-        rows, times, values, interval_s = (
-            rows[learns],
-            times[learns],
-            values[learns],
-            interval_s[learns],
-        )
-        kind = _weekend(times)
+        if not learns.all():
+            rows, times = rows[learns], times[learns]
+            values, interval_s = values[learns], interval_s[learns]
+        kind, slot = _place(times)
         seen = self._seen_s[rows, kind]
         rate = np.where(seen < _ENOUGH_S, _FIRST_DAY, _LATER) * interval_s / _SLOT_S
         gains = np.minimum(rate[:, None] * _KERNEL, _MOST)
-        at = rows[:, None], kind[:, None], (_slot(times)[:, None] + _AROUND) % _SLOTS
-        slots = self._slots[at]
-        self._slots[at] = slots + gains * (values[:, None] - slots)
+        around = slot[:, None] + _AROUND
+        around += np.where(around < 0, _SLOTS, 0) - np.where(around >= _SLOTS, _SLOTS, 0)
+        at = ((2 * rows + kind) * _SLOTS)[:, None] + around
+        flat = self._slots.reshape(-1)
+        slots = flat[at]
+        flat[at] = slots + gains * (values[:, None] - slots)
         self._seen_s[rows, kind] = seen + interval_s
 
 
-def _slot(times: Floats) -> NDArray[np.intp]:
-    return (times % DAY_S / _SLOT_S).astype(np.intp)
-
-
-def _weekend(times: Floats) -> NDArray[np.intp]:
-    return ((times // DAY_S + _THURSDAY) % 7 >= 5).astype(np.intp)
+def _place(times: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Working day (0) or weekend (1), and the slot of the day."""
+    # Products and floors: quotients and remainders of floats cost ten times as much.
+    day = np.floor(times * (1.0 / DAY_S))
+    slot = ((times - day * DAY_S) * (1.0 / _SLOT_S)).astype(np.intp)
+    week = day + _THURSDAY
+    weekday = week - 7.0 * np.floor((week + 0.5) * (1.0 / 7.0))
+    return (weekday >= 5.0).astype(np.intp), np.clip(slot, 0, _SLOTS - 1)

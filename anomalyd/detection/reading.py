@@ -25,6 +25,8 @@ class State(IntEnum):
     NORMAL = 1
     PENDING = 2
     FIRING = 3
+    MAINTENANCE = 4
+    """shown in the place of `NORMAL` and `PENDING` while somebody works there; never kept"""
 
 
 class Kind(IntEnum):
@@ -83,11 +85,23 @@ class Verdicts:
     """>= 0; 1.0 is the channel's threshold"""
     state: Codes
     kind: Codes
+    learnt: Flags
+    """it counted as normal: not under alert, right behind a gap, late, or no number"""
 
     @staticmethod
     def blank(readings: Readings) -> Verdicts:
         """Verdicts that say nothing yet."""
         size = len(readings)
-        figures = (np.full(size, np.nan) for _ in range(4))
-        codes = (np.zeros(size, dtype=np.int8) for _ in range(2))
-        return Verdicts(readings.rows, readings.times, readings.values, *figures, *codes)
+        expected, lower, upper, score = (np.full(size, np.nan) for _ in range(4))
+        return Verdicts(
+            readings.rows,
+            readings.times,
+            readings.values,
+            expected,
+            lower,
+            upper,
+            score,
+            state=np.zeros(size, dtype=np.int8),
+            kind=np.zeros(size, dtype=np.int8),
+            learnt=np.zeros(size, dtype=np.bool_),
+        )

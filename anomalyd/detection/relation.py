@@ -81,7 +81,8 @@ class Relations:
         self._compared, self._lasts = np.zeros(capacity), np.zeros(capacity)
         self._ticks = np.zeros(capacity)
         self._covariance = np.zeros((capacity, MEMBERS, MEMBERS))
-        self._precision = np.zeros((capacity, MEMBERS, MEMBERS))
+        # Free of units, unlike the covariance: half as wide.
+        self._precision = np.zeros((capacity, MEMBERS, MEMBERS), dtype=np.float32)
 
     def join(self, row: int, asset: int, judged: bool = True) -> None:
         """Make a channel a member of an asset, from its first reading on; one too many is not
@@ -198,7 +199,8 @@ class Relations:
         self._mean[assets] += rate * off
         outer = off[:, :, None] * off[:, None, :]
         rate = rate[:, :, None]
-        self._covariance[assets] += rate * ((1.0 - rate) * outer - self._covariance[assets])
+        outer *= rate * (1.0 - rate)
+        self._covariance[assets] = (1.0 - rate) * self._covariance[assets] + outer
         self._ticks[assets] = ticks + 1.0
         due = assets[(ticks + 1.0) % _REFIT_TICKS == 0.0]
         if due.size:
@@ -238,12 +240,12 @@ class Relations:
 
     def _compare(self, assets: NDArray[np.int64]) -> Compared:
         values = np.where(self._active[assets], self._value[assets], 0.0)
-        variance = np.diagonal(self._covariance[assets], axis1=1, axis2=2)
-        spread = np.sqrt(variance)
+        own_row = np.arange(MEMBERS)
+        spread = np.sqrt(self._covariance[assets[:, None], own_row, own_row])
         z = np.divide(values - self._mean[assets], spread, where=spread > 0.0, out=values * 0.0)
         precision = self._precision[assets]
         own = np.diagonal(precision, axis1=1, axis2=2)
-        joint = np.einsum("aij,aj->ai", precision, np.clip(z, -50.0, 50.0))
+        joint = np.matmul(precision, np.clip(z, -50.0, 50.0)[:, :, None])[:, :, 0]
         known = (self._ticks[assets] >= _KNOWN_AFTER_TICKS)[:, None] & (own > 0.0)
         known &= self._judged[assets]
         residual = np.divide(joint, own, where=known, out=np.zeros_like(joint))

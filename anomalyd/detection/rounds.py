@@ -48,7 +48,8 @@ def rounds(
 
 
 def _repeats(rows: Rows) -> bool:
-    return bool(np.unique(rows).size < rows.size)
+    ordered = np.sort(rows)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _before(rows: Rows) -> NDArray[np.intp]:

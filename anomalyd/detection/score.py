@@ -17,7 +17,7 @@ import numpy as np
 
 from anomalyd.detection.reading import Codes, Flags, Floats, Kind, Rows
 from anomalyd.detection.relation import Compared, Relations
-from anomalyd.detection.threshold import Tails
+from anomalyd.detection.threshold import Tails, position
 from anomalyd.detection.views import Expected, Seen, View, Views
 
 WEEK_S = 7 * 86400.0
@@ -45,7 +45,6 @@ _ALMOST = 0.99
 # However slow a channel and however large its budget, an event is one in a thousand readings: what
 # happens more often wasn't measured, and with much more risk than that nothing at all would alarm.
 _MOST_RISK = 1e-3
-_REFRESH_READINGS = 16
 # A glitch (65535, -9999) in the first minutes must not pass for normal: it would blind the channel
 # for days. Less far out, or many, are what the channel does: a switch that is rarely thrown.
 _GLITCH, _FEW, _SPARED = 2000.0, 4.0, 8.0
@@ -69,7 +68,9 @@ class Look:
     rarity: Floats
     """-log10 of such events a reading"""
     floor: Floats
-    """(views, B) what the instrument can't resolve"""
+    """what the instrument can't resolve"""
+    at: Floats
+    """(views, B) where the views are on the axis of all bins"""
     seen: Seen
 
 
@@ -141,8 +142,9 @@ class Scorer:
         largest = np.where(limit > 0.0, limit, np.inf)
         seen = self._views.look(rows, values, expected, related, settling, largest)
         floor = _floor(values, quantum)
-        surprise = self._tails.surprises(rows, np.nan_to_num(seen.views), floor)
-        surprise[np.isnan(seen.views) | (self._tails.counts(rows) < self._warmup * _WARMUPS)] = 0.0
+        at = _positions(seen.views, floor)
+        surprise = self._tails.surprises(rows, at)
+        surprise[np.isnan(at) | (self._tails.counts(rows) < self._warmup * _WARMUPS)] = 0.0
         needed = -np.log10(np.minimum(risk, _MOST_RISK))
         rarity, worst = self._rarest(rows, surprise, needed, ~np.isnan(related))
 
@@ -157,7 +159,7 @@ class Scorer:
         centre, half = _reference(fault, score, values, expected, seen, limit, off)
         kind = np.where(worst == View.RELATION, Kind.RELATION, Kind.RESIDUAL)
         kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
-        return Look(score, kind, centre, centre - half, centre + half, rarity, floor, seen)
+        return Look(score, kind, centre, centre - half, centre + half, rarity, floor, at, seen)
 
     def _rarest(
         self, rows: Rows, surprise: Floats, needed: Floats, related: Flags
@@ -182,15 +184,13 @@ class Scorer:
         spared = self._spare(rows, look)
         learns = learns & ~spared
         self._views.learn(rows, values, look.seen, learns, spared)
-        self._tails.learn(rows, look.seen.views, look.floor, learns & look.seen.known)
+        renewed = self._tails.learn(rows, look.at, learns & look.seen.known)
         self._alarms[rows] += raised - self._alarms[rows] / _FORGIVING_READINGS
         self._follow_peaks(rows, np.where(np.isnan(look.score), 0.0, look.rarity))
-        due = self._views.count(rows) % _REFRESH_READINGS == 0
-        if due.any():
-            self._refresh(rows[due], risk[due])
+        if renewed.any():
+            self._refresh(rows[renewed], risk[renewed])
 
     def _refresh(self, rows: Rows, risk: Floats) -> None:
-        self._tails.refresh(rows)
         needed = -np.log10(np.minimum(risk, _MOST_RISK))
         surprise = np.maximum(_surprise(needed), 0.3)
         self._limits[rows] = self._tails.values(rows, surprise).T
@@ -207,7 +207,7 @@ class Scorer:
     def _spare(self, rows: Rows, look: Look) -> Flags:
         """(B,) readings that are no part of what is normal, though nothing can alert yet: in a
         young channel, a few that are far beyond all others."""
-        usual = np.maximum(2.0 * self._views.noise(rows), look.floor[View.RESIDUAL])
+        usual = np.maximum(2.0 * self._views.noise(rows), look.floor)
         young = (self._views.count(rows) < self._warmup) & (self._spared[rows] < _SPARED)
         known = self._tails.counts(rows)[View.RESIDUAL] >= _FEW
         glitch = young & known & (look.seen.views[View.RESIDUAL] > _GLITCH * usual)
@@ -257,8 +257,12 @@ def _reference(
 
 
 def _floor(values: Floats, quantum: Floats) -> Floats:
-    """(views, B) sizes below which a view shows nothing."""
-    floor = np.where(quantum > 0.0, _QUANTA * quantum, _SHARE_OF_LEVEL * np.abs(values)) + _TINY
-    floors = np.tile(floor, (len(View), 1))
-    floors[View.RELATION] = _TINY  # it is not in channel units
-    return floors
+    """(B,) sizes below which no view in channel units shows anything."""
+    return np.where(quantum > 0.0, _QUANTA * quantum, _SHARE_OF_LEVEL * np.abs(values)) + _TINY
+
+
+def _positions(views: Floats, floor: Floats) -> Floats:
+    """(views, B) where their sizes are on the axis of all bins; NaN for those that are unknown."""
+    sizes = np.maximum(views, floor)
+    sizes[View.RELATION] = np.maximum(views[View.RELATION], _TINY)  # it is not in channel units
+    return position(sizes)

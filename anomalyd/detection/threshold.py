@@ -10,7 +10,9 @@ approach to inference about the tail of a distribution", 1975), believed only as
 values to tell it from.
 
 A rank needs no assumption on the bulk and no unit, so surprises of different views and channels
-can be averaged and compared. Owned by the pipeline thread: no locks.
+can be averaged and compared. Histograms are kept cumulative, so that a surprise is a look-up of two
+cells; what is learnt waits in a short queue and is folded in together. Owned by the pipeline
+thread: no locks.
 """
 
 from __future__ import annotations
@@ -23,175 +25,199 @@ from numpy.typing import NDArray
 from anomalyd.detection.reading import Flags, Floats, Rows
 
 BINS = 32
+QUEUED = 16
+"""readings that are folded in together; the very first ones are not kept waiting"""
 _PER_OCTAVE = 4.0
 _MIDDLE = 16  # where a channel's first value is put
 _DECADES_A_BIN = np.log10(2.0) / _PER_OCTAVE
 
 MEMORY = 5000.0
 """values, equally weighted until there are so many"""
-_HEAVIEST_WEIGHT = 1e6  # weights grow instead of all others shrinking, up to here
 _SHALLOWEST = 3.0  # slope of the heaviest tail
 _BELIEF = 500.0  # values by which half of the slope that they show is believed
 _LAST = 0.37  # a value this old (in weights) still counts as the largest
 _DECADES = 0.1, 0.01, 0.001  # shares of values above, between which slopes are read
 _CROWDED = 0.6  # share in the lowest bin from which the bins move down
 _ROOM = 4
+_NOTHING, _HIGHEST = -1, 127  # in the queue
 # While a view that climbs is beyond all that was seen (by so many bins), nobody knows whether that
 # is normal. Of an excursion that ends by itself the peak is learnt; another is normal in the end.
 _SETTLED, _NEAR, _PATIENCE = 500.0, 0.5, 1000.0
 
 
+def position(sizes: Floats) -> Floats:
+    """Where sizes > 0 are on the axis of all bins; NaN is nowhere."""
+    return np.asarray(_PER_OCTAVE * np.log2(sizes))
+
+
 class Tails:
-    """Sketches of some views of `capacity` channels; 196 bytes each."""
+    """Sketches of some views of `capacity` channels; 166 bytes each."""
 
     def __init__(self, capacity: int, steepest: Sequence[float], climbs: Sequence[bool]) -> None:
         """For each view: `steepest`, no steeper slope of its tail is believed. Neighbouring values
         of a slow view are alike: it has seen few excursions, and the next may go further.
         `climbs`: the view gets where it goes in many small steps; learnt one by one, none would
         surprise."""
-        self._climbs = np.array(climbs)
+        self._climbing = np.flatnonzero(climbs)
         views = len(steepest)
         self._steepest = np.array(steepest)
+        self._cells = np.arange(views) * BINS  # of a channel's first bin, for each view
         # zeros, not empty: the pages of rows that are never used are never touched.
-        self._bins = np.zeros((capacity, views, BINS), dtype=np.float32)
+        # How many values were in the top 1, 2, ... bins.
+        self._above = np.zeros((capacity, views, BINS), dtype=np.float32)
         # Each begins around its first value, so that a unit changes nothing.
-        self._origin, self._weight, self._count = np.zeros((3, capacity, views))
-        # The end of the tail, in bins from the origin, and its slope: as of the last refresh.
-        self._end, self._slope = np.zeros((2, capacity, views))
+        self._origin = np.zeros((capacity, views))
+        self._count = np.zeros((capacity, views), dtype=np.float32)
+        # The end of the tail, in bins from the origin, and its slope.
+        self._end = np.zeros((capacity, views), dtype=np.float32)
+        self._slope = np.zeros((capacity, views), dtype=np.float32)
+        # The bins of the last readings, which are not yet folded in, and how many there were.
+        self._queue = np.zeros((capacity, views, QUEUED), dtype=np.int8)
+        self._readings = np.zeros(capacity, dtype=np.int64)
         # An excursion beyond all that was seen: its readings so far, and its peak's position.
-        self._held, self._peak = np.zeros((2, capacity, views))
+        self._held, self._peak = np.zeros((2, capacity, self._climbing.size))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         for column in (
-            self._bins, self._origin, self._weight, self._count, self._end, self._slope, self._held
+            self._above, self._origin, self._count, self._end, self._slope, self._held,
+            self._readings,
         ):  # fmt: skip
-            column[rows] = 0.0
+            column[rows] = 0
 
     def counts(self, rows: Rows) -> Floats:
         """(views, B) values that each view has learnt from."""
-        return np.ascontiguousarray(self._count[rows].T)
+        return np.asarray(self._count[rows].T, dtype=np.float64)
 
-    def surprises(self, rows: Rows, views: Floats, floor: Floats) -> Floats:
-        """(views, B) >= 0, -log10 of the share of normal values above `views` (views, B).
-
-        `floor`: (views, B) what the instrument can't resolve; smaller values count as it.
-        """
-        tail = _Tail(self._bins[rows], self._weight[rows])
-        at = _position(np.maximum(views, floor)).T - self._origin[rows]
-        beyond = np.maximum(at - self._end[rows], 0.0) * _DECADES_A_BIN
-        surprise = np.log10((tail.values + 1.0) / (np.maximum(tail.above(at), _LAST) + 1.0))
+    def surprises(self, rows: Rows, at: Floats) -> Floats:
+        """(views, B) >= 0, -log10 of the share of normal values above the positions `at`
+        (views, B); NaN where there is none."""
+        off = at.T - self._origin[rows]
+        depth = np.clip(BINS - off, 0.0, BINS)
+        full = np.nan_to_num(depth).astype(np.intp)
+        first = rows[:, None] * self._above[0].size + self._cells
+        flat = self._above.reshape(-1)
+        low = np.where(full > 0, flat[first + np.maximum(full - 1, 0)], 0.0)
+        high = flat[first + np.minimum(full, BINS - 1)]
+        above = np.maximum(low + (depth - full) * (high - low), _LAST)
+        surprise = np.log10((flat[first + (BINS - 1)] + 1.0) / (above + 1.0))
+        beyond = np.maximum(off - self._end[rows], 0.0) * _DECADES_A_BIN
         surprise += np.maximum(self._slope[rows], _SHALLOWEST) * beyond
-        return np.ascontiguousarray(surprise.T)
+        return np.ascontiguousarray(np.maximum(surprise, 0.0).T)
 
     def values(self, rows: Rows, surprises: Floats) -> Floats:
         """(views, B) the values with these surprises (views, B); 0 while unknown."""
-        tail = _Tail(self._bins[rows], self._weight[rows])
+        tail = _Tail(self._above[rows])
         wanted = surprises.T
         larger = np.maximum((tail.values + 1.0) * 10.0**-wanted - 1.0, _LAST)
         most = np.log10((tail.values + 1.0) / (_LAST + 1.0))
         slope = np.maximum(self._slope[rows], _SHALLOWEST)
         beyond = np.maximum(wanted - most, 0.0) / slope / _DECADES_A_BIN
         at = tail.position(larger) + beyond + self._origin[rows]
-        values = np.where(self._count[rows] > 0.0, 2.0 ** (at / _PER_OCTAVE), 0.0)
+        values = np.where(tail.values > 0.0, 2.0 ** (at / _PER_OCTAVE), 0.0)
         return np.ascontiguousarray(values.T)
 
-    def learn(self, rows: Rows, views: Floats, floor: Floats, learns: Flags) -> None:
-        """Take values that count as normal.
+    def learn(self, rows: Rows, at: Floats, learns: Flags) -> Flags:
+        """Take values that count as normal; (B,) of which channels the sketches are new now.
 
-        `views`, `floor`: (views, B) as above; NaN where there is nothing to learn. `learns`: (B,)
-        which of the channels learn at all.
+        `at`: (views, B) positions, NaN where there is nothing to learn. `learns`: (B,) which of the
+        channels learn at all.
         """
-        chosen = np.nonzero((~np.isnan(views) & learns).T)
-        if not chosen[0].size:
-            return
-        at = _position(np.maximum(views, floor).T[chosen])
-        cells = rows[chosen[0]], chosen[1]
-        held, peak = self._held[cells], self._peak[cells]
-        beyond = self._climbs[chosen[1]] & (self._count[cells] >= _SETTLED) & (held < _PATIENCE)
-        beyond &= at > self._origin[cells] + self._end[cells] + _NEAR
+        at = np.where(learns, at, np.nan).T
+        count = self._count[rows].astype(np.float64)
+        origin = np.where((count == 0.0) & (at == at), at - (_MIDDLE + 0.5), self._origin[rows])
+        off = at - origin
+        if self._climbing.size:
+            off[:, self._climbing] = self._hold_back(rows, off, count, learns)
+        known = off == off
+        place = np.clip(np.floor(np.where(known, off, 0.0)), 0.0, _HIGHEST)
+        end = self._end[rows]
+        self._origin[rows] = origin
+        self._end[rows] = np.where(known, np.maximum(end, place + (1.0 - _LAST)), end)
+        self._count[rows] = count + known
+        readings = self._readings[rows]
+        self._readings[rows] = readings + 1
+        slot = readings % QUEUED
+        self._queue[rows, :, slot] = np.where(known, place, _NOTHING)
+        due = (slot == QUEUED - 1) | (readings < QUEUED)
+        if due.any():
+            self._fold(rows[due], slot[due])
+        return np.asarray(due)
+
+    def _hold_back(self, rows: Rows, off: Floats, count: Floats, learns: Flags) -> Floats:
+        """(B, climbing) what the climbing views learn of `off` (B, views), in bins from the
+        origin."""
+        at, count = off[:, self._climbing], count[:, self._climbing]
+        held, peak = self._held[rows], self._peak[rows]
+        beyond = (at > self._end[rows][:, self._climbing] + _NEAR) & (count >= _SETTLED)
+        beyond &= held < _PATIENCE
         over = (held > 0.0) & ~beyond
-        self._held[cells] = np.where(beyond, held + 1.0, 0.0)
-        self._peak[cells] = np.where(beyond & (held > 0.0), np.maximum(peak, at), at)
-        for taken, sizes in ((over, peak), (~beyond, at)):
-            if taken.any():
-                self._take((cells[0][taken], cells[1][taken]), sizes[taken])
+        at_origin = self._origin[rows][:, self._climbing]
+        takes = learns[:, None] & (at == at)
+        self._held[rows] = np.where(takes, np.where(beyond, held + 1.0, 0.0), held)
+        highest = np.where(held > 0.0, np.fmax(peak, at + at_origin), at + at_origin)
+        self._peak[rows] = np.where(takes & beyond, highest, peak)
+        return np.where(beyond, np.nan, np.where(over, np.fmax(at, peak - at_origin), at))
 
-    def _take(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
-        """Put one value, at the position `at`, into the sketch of each of some views."""
-        count = self._count[cells]
-        fresh = at - (_MIDDLE + 0.5)
-        self._origin[cells] = np.where(count == 0.0, fresh, self._origin[cells])
-        self._make_room(cells, at)
-        place = np.clip(np.floor(at - self._origin[cells]), 0, BINS - 1)
-        weight = np.where(count < MEMORY, 1.0, self._weight[cells] * (1.0 + 1.0 / MEMORY))
-        self._bins[(*cells, place.astype(np.intp))] += weight.astype(np.float32)
-        self._end[cells] = np.maximum(self._end[cells], place + 1.0 - _LAST)
-        self._count[cells] = count + 1.0
-        heavy = weight > _HEAVIEST_WEIGHT
-        if heavy.any():
-            self._bins[tuple(each[heavy] for each in cells)] /= weight[heavy, None]
-            weight[heavy] = 1.0
-        self._weight[cells] = weight
-
-    def refresh(self, rows: Rows) -> None:
-        """Find the ends and slopes of the tails anew; now and then is enough. Where most values are
-        too small for the bins, the bins move down."""
-        bins, weight = self._bins[rows], self._weight[rows]
-        crowded = bins[..., 0] > _CROWDED * bins.sum(axis=-1)
-        crowded &= bins[..., -_ROOM:].sum(axis=-1) < _LAST * weight
-        if crowded.any():
-            lower = np.zeros_like(bins)
-            lower[..., _ROOM:] = bins[..., :-_ROOM]
-            bins = np.where(crowded[..., None], lower, bins)
-            self._bins[rows] = bins
-            self._origin[rows] -= _ROOM * crowded
-        tail = _Tail(bins, weight)
+    def _fold(self, rows: Rows, slots: Rows) -> None:
+        """Take the queues of `rows`, filled up to their `slots`, into the sketches."""
+        above, queue = self._above[rows], self._queue[rows].astype(np.intp)
+        young = self._readings[rows] <= QUEUED
+        if young.any():  # each reading is folded in alone
+            others = np.arange(QUEUED) != slots[:, None]
+            queue[np.broadcast_to((others & young[:, None])[:, None], queue.shape)] = _NOTHING
+        moved = np.maximum(queue.max(axis=-1) - (BINS - 1), 0)
+        _move(above, moved)
+        taken = queue != _NOTHING
+        fresh = taken.sum(axis=-1)
+        forgets = np.where(self._count[rows] > MEMORY, fresh, 0)
+        above *= ((1.0 - 1.0 / MEMORY) ** forgets)[..., None]
+        depth = BINS - 1 - np.maximum(queue - moved[..., None], 0)
+        cell = np.arange(fresh.size).reshape(fresh.shape)[..., None] * BINS + depth
+        added = np.bincount(cell[taken], minlength=fresh.size * BINS)
+        above += added.reshape(above.shape).cumsum(axis=-1)
+        total = above[..., -1]
+        crowded = total - above[..., -2] > _CROWDED * total
+        crowded &= above[..., _ROOM - 1] < _LAST
+        _move(above, -_ROOM * crowded)
+        tail = _Tail(above)
+        self._above[rows] = above
+        self._origin[rows] += moved - _ROOM * crowded
         self._end[rows] = tail.position(_LAST)
         self._slope[rows] = tail.slope(self._steepest)
 
-    def _make_room(self, cells: tuple[Rows, NDArray[np.intp]], at: Floats) -> None:
-        """Move the bins up where `at` is beyond them; what falls out at the foot stays there."""
-        above = np.floor(at - self._origin[cells]).astype(np.int64) - (BINS - 1)
-        for move in np.flatnonzero(above > 0).tolist():
-            cell = cells[0][move], cells[1][move]
-            steps = int(min(above[move], BINS))
-            bins = np.zeros(BINS, dtype=np.float32)
-            bins[: BINS - steps] = self._bins[cell][steps:]
-            bins[0] += self._bins[cell][:steps].sum()
-            self._bins[cell] = bins
-            self._origin[cell] += above[move]
-            self._end[cell] -= above[move]
+
+def _move(above: NDArray[np.float32], steps: NDArray[np.intp]) -> None:
+    """Move the bins of sketches `above` (R, views, BINS) up by `steps` (R, views). What falls out
+    at the foot stays there."""
+    moves = np.nonzero(steps)
+    if moves[0].size:
+        moved = above[moves]
+        source = np.arange(BINS) - steps[moves][:, None]
+        inside = np.take_along_axis(moved, np.clip(source, 0, BINS - 1), -1)
+        inside[source < 0] = 0.0
+        inside[:, -1] = moved[:, -1]
+        above[moves] = inside
 
 
 class _Tail:
-    """What sketches say; (B, views) unless said otherwise."""
+    """What sketches say; (R, views) unless said otherwise."""
 
-    def __init__(self, bins: NDArray[np.float32], weight: Floats) -> None:
-        """`bins`: (B, views, BINS)."""
-        above = np.zeros((*bins.shape[:2], BINS + 1), dtype=np.float32)
-        np.cumsum(bins[..., ::-1], axis=-1, out=above[..., 1:])
-        above /= np.maximum(weight, 1.0)[..., None].astype(np.float32)
-        self._above = above  # (B, views, BINS + 1): values in the top 0, 1, ... bins
+    def __init__(self, above: NDArray[np.float32]) -> None:
+        """`above`: (R, views, BINS) values in the top 1, 2, ... bins."""
+        self._above = above
         self.values = above[..., -1].astype(np.float64)
-
-    def above(self, at: Floats) -> Floats:
-        """Values above the position `at`, in bins from the origin."""
-        depth = np.clip(BINS - at, 0.0, BINS)
-        full = np.minimum(depth.astype(np.intp), BINS - 1)
-        low = np.take_along_axis(self._above, full[..., None], -1)[..., 0]
-        high = np.take_along_axis(self._above, full[..., None] + 1, -1)[..., 0]
-        return np.asarray(low + (depth - full) * (high - low))
 
     def position(self, values: Floats | float) -> Floats:
         """Position, in bins from the origin, above which there are so many `values`."""
         wanted = np.broadcast_to(values, self.values.shape)
         full = (self._above < wanted[..., None]).sum(axis=-1)  # bins that don't suffice
-        full = np.clip(full, 1, BINS)
-        low = np.take_along_axis(self._above, full[..., None] - 1, -1)[..., 0]
+        full = np.minimum(full, BINS - 1)
+        low = np.take_along_axis(self._above, np.maximum(full - 1, 0)[..., None], -1)[..., 0]
+        low = np.where(full > 0, low, 0.0)
         high = np.take_along_axis(self._above, full[..., None], -1)[..., 0]
         part = np.clip((wanted - low) / np.maximum(high - low, 1e-9), 0.0, 1.0)
-        return np.asarray(BINS - (full - 1 + part), dtype=np.float64)
+        return np.asarray(BINS - (full + part), dtype=np.float64)
 
     def slope(self, steepest: Floats) -> Floats:
         """-d log10(share above) / d log10(value) at the end of the tail: that of the last decade,
@@ -203,8 +229,3 @@ class _Tail:
         shown = np.clip(last * np.sqrt(np.maximum(last / before, 1.0)), _SHALLOWEST, steepest)
         belief = self.values / (self.values + _BELIEF)
         return np.asarray(_SHALLOWEST + belief * (shown - _SHALLOWEST))
-
-
-def _position(sizes: Floats) -> Floats:
-    """Where sizes > 0 are on the axis of all bins."""
-    return np.asarray(_PER_OCTAVE * np.log2(sizes))

@@ -50,6 +50,14 @@ class Crossing(msgspec.Struct, frozen=True):
     latest: str
 
 
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """Somebody has taken notice of an alert."""
+
+    at: str
+    by: str | None = None
+    note: str | None = None
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One transition of one alert; times are ISO 8601, UTC. `id` is the same from raise to clear
     and is never used again."""
@@ -80,6 +88,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """of kinds range and forecast"""
     crosses_at: Crossing | None = None
     """of kind forecast"""
+    acknowledged: Acknowledgement | None = None
+    accepted: bool = False
+    """it has lasted for `alerts.accept_after_s`: it counts as the new normal, and is learnt"""
 
 
 def json_schema() -> bytes:
@@ -121,6 +132,16 @@ def span(earliest_s: float, likely_s: float, latest_s: float) -> str:
     times_s = (earliest_s, likely_s, latest_s)
     earliest, likely, latest = (f"{time_s / seconds:.2g}" for time_s in times_s)
     return f"{earliest}-{latest} {unit} (likely {likely})"
+
+
+def lasted(seconds: float) -> str:
+    """A time that has passed, as one says it: "40 s", "20 min", "1.5 h", "3 days"."""
+    unit, length = next(
+        (unit, length)
+        for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+        if seconds >= (2.0 if unit == "days" else 1.0) * length or unit == "s"
+    )
+    return f"{seconds / length:.3g} {unit}"
 
 
 def reason(kind: str, value: float, expected: float, lower: float, upper: float, unit: str) -> str:

@@ -1,27 +1,33 @@
-"""What the pipeline found, told to the outside: alert topics, the event topic, scores, the log.
+"""What the pipeline found, told to the outside: alerts, scores, the log.
 
-Called on the pipeline's thread after each batch. `send` hands a document to the broker's thread
-and returns at once.
+Called on the pipeline's thread after each batch. `deliver` hands the transitions of a batch to the
+outbox's thread, `send` a score to the broker's; both return at once. Of a transition the outbox
+makes two messages: the channel's retained state, and an event.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 import numpy as np
 
+from anomalyd.adapters.outbox import Transition
 from anomalyd.detection.channels import ChannelTable
 from anomalyd.detection.reading import KIND_NAMES, STATE_NAMES, Verdicts
-from anomalyd.runtime.alerts import Alert, number
+from anomalyd.runtime.alerts import Acknowledgement, Alert, number
 from anomalyd.runtime.pipeline import Outcome
 
 log = logging.getLogger("anomalyd.alerts")
 
 Send = Callable[[str, bytes, int, bool], bool]
 """topic, payload, QoS, retain -> False where the queue is full"""
+
+Deliver = Callable[[Sequence[Transition]], int]
+"""transitions in order -> how many of them found no room"""
 
 OWN_TOPICS = ("forecast", "range")
 """kinds of alerts that may be open beside the channel's other one, and have a topic of their own"""
@@ -32,31 +38,55 @@ _LEVELS = {"raised": logging.WARNING, "updated": logging.DEBUG, "cleared": loggi
 class Announcer:
     """Writes below `<prefix>/<instance>/`."""
 
-    def __init__(self, root: str, send: Send, table: ChannelTable, scores: bool) -> None:
+    def __init__(
+        self,
+        root: str,
+        deliver: Deliver,
+        send: Send,
+        acknowledged: Mapping[str, Acknowledgement],
+        table: ChannelTable,
+        scores: bool,
+    ) -> None:
+        """`acknowledged`: of open alerts, by id; another thread changes it, here it is only
+        asked."""
         self.lost: Counter[str] = Counter()
         self._root = root
+        self._deliver = deliver
         self._send = send
+        self._acknowledged = acknowledged
         self._table = table
         self._scores = scores
         self._encoder = msgspec.json.Encoder()
 
     def tell(self, outcome: Outcome) -> None:
-        """Publish the transitions in order, then the scores where that is asked for."""
+        """Hand over the transitions in order, then the scores where that is asked for."""
+        if outcome.alerts:
+            lost = self._deliver([self._transition(alert) for alert in outcome.alerts])
+            if lost:
+                self.lost["outbox"] += lost
+                log.error("%d alerts are lost: the queue to the outbox is full", lost)
         for alert in outcome.alerts:
-            self._tell_alert(alert)
+            self._log(alert)
         if self._scores:
             self._tell_scores(outcome.verdicts)
 
-    def _tell_alert(self, alert: Alert) -> None:
-        document = self._encoder.encode(alert)
-        topic = alert.kind if alert.kind in OWN_TOPICS else "alert"
-        kept = self._send(f"{self._root}/{topic}/{alert.channel}", document, 1, True)
-        kept &= self._send(f"{self._root}/event", document, 1, False)
-        if not kept:
-            self.lost["outbox"] += 1
-            log.error(
-                "channel=%s alert %s: the queue to the broker is full", alert.channel, alert.id
-            )
+    def _transition(self, alert: Alert) -> Transition:
+        acknowledged = self._acknowledged.get(alert.id)
+        if acknowledged is not None:
+            alert = msgspec.structs.replace(alert, acknowledged=acknowledged)
+        family = alert.kind if alert.kind in OWN_TOPICS else "alert"
+        return Transition(
+            seq=0,
+            id=alert.id,
+            channel=alert.channel,
+            kind=alert.kind,
+            topic=f"{self._root}/{family}/{alert.channel}",
+            what=alert.transition,
+            at_s=datetime.fromisoformat(alert.updated_at).timestamp(),
+            document=self._encoder.encode(alert),
+        )
+
+    def _log(self, alert: Alert) -> None:
         log.log(
             _LEVELS[alert.transition],
             "channel=%s alert %s kind=%s severity=%s score=%.3g id=%s: %s",

@@ -170,6 +170,10 @@ class LimitWatch:
 
     # --- alerts -----------------------------------------------------------------------------
 
+    def ids(self) -> set[str]:
+        """Of the open alerts."""
+        return {each.id for each in list(self._open.values())}
+
     def count_active(self) -> Counter[Severity]:
         """Open alerts by severity."""
         return Counter(_severity(each.kind) for each in list(self._open.values()))

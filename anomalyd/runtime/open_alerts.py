@@ -8,9 +8,10 @@ the same documents.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from anomalyd.detection.score import WEEK_S
 from anomalyd.detection.window import Windows
 from anomalyd.runtime import alerts as documents
 from anomalyd.runtime.alerts import Alert, Contributor, Severity, Transition
+
+log = logging.getLogger(__name__)
 
 RECENT_READINGS = 60
 _MOST_CONTRIBUTORS = 5
@@ -34,6 +37,7 @@ class _OpenAlert:
     id: str
     started_s: float
     reason: str
+    accepted: bool = False
 
 
 class OpenAlerts:
@@ -53,6 +57,8 @@ class OpenAlerts:
         its asset and their shares of what is wrong; `model_of`: a row -> its model's name."""
         self.transitions: Counter[tuple[str, str, str]] = Counter()
         """(kind, severity, transition) -> how often it was told"""
+        self.regime_changes = 0
+        """lasting conditions that were accepted as the new normal"""
         self._instance = instance
         self._runbook_url = runbook_url
         self._table = table
@@ -77,6 +83,8 @@ class OpenAlerts:
                 self._raise(row, time_s, verdicts, place)
                 alerts.append(self._document(row, "raised", time_s, verdicts, place))
             elif changed.updated[index]:
+                if changed.accepted[index]:
+                    self._accept(row)
                 alerts.append(self._document(row, "updated", time_s, verdicts, place))
             else:
                 alerts.append(self._document(row, "cleared", time_s, verdicts, place))
@@ -101,6 +109,10 @@ class OpenAlerts:
         since = self._newest_s - WEEK_S
         return sum(raised_s > since for raised_s in list(self._raised)) * WEEK_S / observed_s
 
+    def ids(self) -> set[str]:
+        """Of the open alerts."""
+        return {each.id for each in list(self._open.values())}
+
     def count_active(self) -> Mapping[str, int]:
         """Open alerts by severity."""
         severities = Counter(self._severity(row) for row in list(self._open))
@@ -113,6 +125,15 @@ class OpenAlerts:
         self._open[row] = _OpenAlert(identity, time_s, self._reason(row, verdicts, place))
         self._raised.append(time_s)
 
+    def _accept(self, row: int) -> None:
+        self._open[row] = replace(self._open[row], accepted=True)
+        self.regime_changes += 1
+        log.info(
+            "channel=%s alert accepted as the new normal id=%s",
+            self._table[row].name,
+            self._open[row].id,
+        )
+
     def _document(
         self, row: int, transition: Transition, time_s: float, verdicts: Verdicts, place: int
     ) -> Alert:
@@ -120,7 +141,7 @@ class OpenAlerts:
         kind, severity = self._kind(row), self._severity(row)
         self.transitions[kind, severity, transition] += 1
         over, when = transition == "cleared", documents.iso(time_s)
-        why = f"over; it was: {standing.reason}" if over else self._reason(row, verdicts, place)
+        why = standing.reason if over else self._reason(row, verdicts, place)
         return Alert(
             id=standing.id,
             transition=transition,
@@ -128,7 +149,7 @@ class OpenAlerts:
             labels=channel.labels,
             kind=kind,
             severity=severity,
-            reason=why,
+            reason=f"{self._preface(over, standing.accepted)}{why}",
             score=documents.number(float(verdicts.score[place])) or 0.0,
             value=float(verdicts.values[place]),
             expected=documents.number(float(verdicts.expected[place])),
@@ -143,7 +164,15 @@ class OpenAlerts:
             model=self._model_of(row),
             instance=self._instance,
             runbook_url=self._runbook_url,
+            accepted=standing.accepted,
         )
+
+    def _preface(self, over: bool, accepted: bool) -> str:
+        if not accepted:
+            return "over; it was: " if over else ""
+        after = documents.lasted(self._states.rules.accept_after_s)
+        told = f"accepted as the new normal after {after}"
+        return f"over, {told}; it was: " if over else f"{told}: "
 
     def _reason(self, row: int, verdicts: Verdicts, place: int) -> str:
         """Why; where the score has come down meanwhile, why the alert was raised."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from anomalyd.adapters.outbox import Window
 from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
@@ -41,6 +42,7 @@ from anomalyd.model.predictor import Predictor
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.assets import Assets
 from anomalyd.runtime.limits import LimitWatch
+from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.settings import Alerts, Channels, Stream
 
@@ -111,6 +113,7 @@ class Pipeline:
         )
         self._expected = np.zeros((len(Expected), capacity))
         self._score = np.zeros(capacity)
+        self._maintenance: Sequence[Window] = ()
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
         self.open_alerts = OpenAlerts(
@@ -152,6 +155,7 @@ class Pipeline:
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
         self._expected[:, row] = self._score[row] = np.nan
         self._limits.reset(row)
+        self._states.maintain(rows, until_s(self._maintenance, channel.name))
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
@@ -160,6 +164,12 @@ class Pipeline:
             self._relations.join(row, asset, bool(self._judged[row]))
             self._networks.join(row, asset, channel)
         return row
+
+    def maintain(self, windows: Sequence[Window]) -> None:
+        """These channels are in maintenance, known ones and those to come, and no others."""
+        self._maintenance = windows
+        for row, channel in self.table.listing():
+            self._states.maintain(np.array([row]), until_s(windows, channel.name))
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
@@ -253,7 +263,7 @@ class Pipeline:
         self._windows.append(rows, times, values, expected[Expected.NEXT], ~beat.step)
         self.readings_scored += times.size
 
-        state = self._states.states(rows)
+        state = self._states.shown(rows, times)
         kind = np.where(state == State.FIRING, self._states.kinds(rows), kind)
         kind = np.where(settling & (state <= State.NORMAL), Kind.GAP, kind)
         self._score[rows] = score
@@ -264,11 +274,12 @@ class Pipeline:
             (verdicts.score, score),
             (verdicts.state, state),
             (verdicts.kind, kind),
+            (verdicts.learnt, learns & ~settling),
         ):
             column[at] = figures
         alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)
-        warming = state == State.WARMING
-        return alerts + self._limits.observe(readings, beat.step, beat.gap, warming)
+        barred = (state == State.WARMING) | self._states.in_maintenance(rows, times)
+        return alerts + self._limits.observe(readings, beat.step, beat.gap, barred)
 
     def _risk(self, rows: Rows) -> Floats:
         """(B,) false alarms that one reading may raise."""
@@ -375,9 +386,14 @@ class Pipeline:
 
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""
-        states = self._states.states(np.array(rows, dtype=np.intp))
+        chosen = np.array(rows, dtype=np.intp)
+        states = self._states.shown(chosen, self._cadence.last_s(chosen))
         counts = np.bincount(states, minlength=len(State))
         return dict(zip(STATE_NAMES, counts.tolist(), strict=True))
+
+    def open_ids(self) -> set[str]:
+        """Of all alerts that are raised and not cleared."""
+        return self.open_alerts.ids() | self._limits.ids()
 
     def count_active(self) -> Mapping[str, int]:
         """Open alerts by severity."""

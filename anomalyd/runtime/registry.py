@@ -7,18 +7,28 @@ name, before anything runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, SHIPPED
+from anomalyd.adapters.models.store import ModelStore
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetNetwork
 from anomalyd.model.asset_predictor import AssetPredictor
+from anomalyd.model.checkpoint import Checkpoint, Network
 from anomalyd.model.encoder_decoder import EncoderDecoder
 from anomalyd.model.forecaster import Forecaster
+from anomalyd.model.next_step import NextStep
 from anomalyd.model.predictor import NextStepPredictor, Predictor
 from anomalyd.settings import Stream
+
+log = logging.getLogger(__name__)
+
+_NETWORKS: Mapping[str, type[Network]] = {NEXT_STEP: NextStep, FORECAST: EncoderDecoder}
+"""role -> what serves in it; every other role is an asset class's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +45,43 @@ class Served:
     """one for each stream, None where the running covariance serves"""
 
 
-def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
-    """Load each model once. Relative paths start from `folder`. Raises ModelError."""
-    shipped = checkpoint.shipped()
+def open_store(directory: Path, keep: int) -> ModelStore:
+    """The versions on disk, below the state directory."""
+    forecaster = checkpoint.shipped(checkpoint.SHIPPED_FORECAST)
+    shipped = {NEXT_STEP: checkpoint.shipped(), FORECAST: forecaster}
+    return ModelStore(directory / "models", keep, shipped)
+
+
+def inspect(path: Path, role: str) -> Checkpoint:
+    """Read a model that is to serve in `role`. Raises ModelError naming the file and the reason."""
+    found = checkpoint.load(path)
+    kind = _NETWORKS.get(role, AssetNetwork)
+    if not isinstance(found.network, kind):
+        raise ModelError(f"{path}: a {type(found.network).__name__} can't serve as {role}")
+    return found
+
+
+def current(store: ModelStore, role: str) -> tuple[Path, str | None]:
+    """The file that serves where a stream names none, and its version; None is the shipped one.
+    A version that can't be used is refused by name, and the one before it serves."""
+    for version in store.served(role):
+        try:
+            path = store.path(version, role)
+            inspect(path, role)
+        except ModelError as error:
+            log.error("models: %s; the one before it serves", error)
+            continue
+        return path, None if version == SHIPPED else version
+    raise ModelError(f"{role}: no version can be used")
+
+
+def load(
+    streams: Sequence[Stream], folder: Path, capacity: int, store: ModelStore | None = None
+) -> Served:
+    """Load each model once. Relative paths start from `folder`. Where a stream names no model, the
+    current version of `store` serves, or the shipped one without a store. Raises ModelError."""
+    names: dict[Path, str] = {}
+    shipped = _default(store, NEXT_STEP, checkpoint.shipped(), names)
     paths = [folder / stream.model if stream.model else shipped for stream in streams]
     loaded: dict[Path, NextStepPredictor] = {}
     classes: dict[Path, AssetPredictor] = {}
@@ -46,7 +90,7 @@ def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
         found = checkpoint.load(path)
         if isinstance(found.network, EncoderDecoder):
             raise ModelError(f"{path}: is a forecaster; that is for `forecast_model`")
-        name = f"{path.stem}-{found.sha256[:12]}"
+        name = names.get(path) or f"{path.stem}-{found.sha256[:12]}"
         if isinstance(found.network, AssetNetwork):
             classes[path] = AssetPredictor(found.network, name, capacity)
         else:
@@ -58,8 +102,18 @@ def load(streams: Sequence[Stream], folder: Path, capacity: int) -> Served:
             _fit(path, stream, classes[path])
     # An asset model says nothing of a channel's own past: there the shipped predictor serves.
     own = [loaded.get(path, loaded[shipped]) for path in [*paths, shipped]]
-    forecasters = _forecasters(streams, folder, models)
+    forecasters = _forecasters(streams, folder, store, models)
     return Served(own, forecasters, models, [classes.get(path) for path in paths])
+
+
+def _default(store: ModelStore | None, role: str, shipped: Path, names: dict[Path, str]) -> Path:
+    """What serves where a stream names nothing; its version joins `names`."""
+    if store is None:
+        return shipped
+    path, version = current(store, role)
+    if version:
+        names[path] = version
+    return path
 
 
 def _fit(path: Path, stream: Stream, predictor: AssetPredictor) -> None:
@@ -74,10 +128,16 @@ def _fit(path: Path, stream: Stream, predictor: AssetPredictor) -> None:
 
 
 def _forecasters(
-    streams: Sequence[Stream], folder: Path, models: list[Mapping[str, str]]
+    streams: Sequence[Stream],
+    folder: Path,
+    store: ModelStore | None,
+    models: list[Mapping[str, str]],
 ) -> list[Forecaster | None]:
     """Each loaded once, and only where a stream has limits; their labels join `models`."""
+    names: dict[Path, str] = {}
     shipped = checkpoint.shipped(checkpoint.SHIPPED_FORECAST)
+    if any(stream.low is not None or stream.high is not None for stream in streams):
+        shipped = _default(store, FORECAST, shipped, names)
     loaded: dict[Path, Forecaster] = {}
     forecasters: list[Forecaster | None] = []
     for stream in streams:
@@ -89,7 +149,7 @@ def _forecasters(
             found = checkpoint.load(path)
             if not isinstance(found.network, EncoderDecoder):
                 raise ModelError(f"{path}: is no forecaster; `model` takes predictors")
-            name = f"{path.stem}-{found.sha256[:12]}"
+            name = names.get(path) or f"{path.stem}-{found.sha256[:12]}"
             loaded[path] = Forecaster(found.network, name)
             models.append({"model": name, "sha256": found.sha256, "file": path.name})
         forecasters.append(loaded[path])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from anomalyd.runtime.inbox import Inbox
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Worker:
         publish: Callable[[Outcome], None],
         linger_s: float,
         retire_after_s: float,
+        maintenance: Maintenance,
     ) -> None:
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
@@ -53,6 +55,7 @@ class Worker:
         self._publish = publish
         self._linger_s = linger_s
         self._retire_after_s = retire_after_s
+        self._maintenance = maintenance
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
@@ -82,6 +85,9 @@ class Worker:
             log.critical("the pipeline thread died: %s", trace)
 
     def _pass(self) -> None:
+        windows = self._maintenance.take()
+        if windows is not None:
+            self._pipeline.maintain(windows)
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
             offset = time.time() - time.monotonic()

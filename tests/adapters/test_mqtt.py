@@ -8,12 +8,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from anomalyd.adapters.mqtt import MqttClient
@@ -124,6 +127,75 @@ def test_without_the_hook_messages_still_arrive(
         assert not isinstance(paho_client(client).socket(), BufferedSocket)
         publish(mosquitto, [("plant/x", payload) for payload in payloads])
         assert payloads == [payload for _, payload, _ in inbox.take(500)]
+
+
+class Stream:
+    """A socket that gives out `pieces`, and then has nothing yet."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    def recv(self, size: int) -> bytes:
+        if not self._pieces:
+            raise BlockingIOError
+        return self._pieces.pop(0)
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """A control packet of MQTT: type and flags, the remaining length, the rest."""
+    length, left = bytearray(), len(body)
+    while left > 127:
+        length.append(left & 127 | 128)
+        left >>= 7
+    length.append(left)
+    return bytes([first, *length]) + body
+
+
+def published(topic: bytes, payload: bytes, flags: int = 0) -> bytes:
+    return packet(0x30 | flags, len(topic).to_bytes(2, "big") + topic + payload)
+
+
+PACKETS = st.one_of(
+    st.tuples(st.binary(max_size=9), st.binary(max_size=300), st.sampled_from([0, 1, 8])).map(
+        lambda parts: published(*parts)
+    ),
+    st.tuples(st.integers(0, 255).filter(lambda first: first & 0xF6 != 0x30), st.binary()).map(
+        lambda parts: packet(*parts)
+    ),
+)
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(PACKETS, max_size=20), st.lists(st.integers(1, 400), min_size=1), st.randoms())
+def test_plain_messages_are_taken_out_however_the_bytes_come(
+    packets: list[bytes], sizes: list[int], random: Random
+) -> None:
+    """Each message of QoS 0 once and in order; all other packets, in order, are paho's."""
+    stream, pieces = b"".join(packets), []
+    while stream:
+        size = random.choice(sizes)
+        pieces.append(stream[:size])
+        stream = stream[size:]
+    taken: list[bytes] = []
+    sorting = BufferedSocket(
+        Stream(pieces),
+        lambda topic, payload, retained: taken.append(payload + bytes([retained])),
+    )
+    left = bytearray()
+    while pieces or sorting.pending():
+        with suppress(BlockingIOError):
+            left += sorting.recv(random.choice(sizes))
+    plain = [each for each in packets if each[0] & 0xF6 == 0x30]
+    assert b"".join(each for each in packets if each not in plain) == bytes(left)
+    assert [each[0] & 1 for each in plain] == [each[-1] for each in taken]
+    assert all(whole.endswith(each[:-1]) for whole, each in zip(plain, taken, strict=True))
+
+
+def test_what_is_no_packet_is_left_to_paho() -> None:
+    """A length of five bytes, and a name longer than its message."""
+    for wrong in (b"\x30\xff\xff\xff\xff\x01", packet(0x30, b"\x00\x09abc"), packet(0x30, b"")):
+        sorting = BufferedSocket(Stream([wrong]), lambda *about: pytest.fail("taken"))
+        assert wrong == sorting.recv(100)
 
 
 def test_a_flood_does_not_keep_paho_from_its_other_work(mosquitto: Mosquitto) -> None:

@@ -50,6 +50,8 @@ interval_s = 1.0
 group_by = ["line", "machine"]
 [http]
 port = {http}
+[state]
+directory = "{state}"
 """
 
 
@@ -72,7 +74,9 @@ def measure(directory: Path, channels: int, rate: float, seconds: float) -> Inge
     with running(Mosquitto(directory, config)) as broker:
         http = free_port()
         settings = directory / "bench.toml"
-        settings.write_text(_DAEMON.format(broker=broker.port, http=http))
+        settings.write_text(
+            _DAEMON.format(broker=broker.port, http=http, state=directory / "state")
+        )
         bare = _start(["-c", _BARE, str(broker.port)])
         daemon = _start(["-m", "anomalyd", "run", "--config", str(settings)])
         try:

@@ -40,6 +40,8 @@ port = {broker}
 reconnect_max_s = 1.0
 [http]
 port = {http}
+[state]
+directory = "{state}"
 [log]
 format = "plain"
 {more}
@@ -67,8 +69,11 @@ class Daemon(Child):
         """`more`: the streams, and what else the configuration has. `program`: what Python runs,
         with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
+        state = directory / "state"
         config = directory / f"daemon-{self.http_port}.toml"
-        config.write_text(_CONFIG.format(broker=broker_port, http=self.http_port, more=more))
+        config.write_text(
+            _CONFIG.format(broker=broker_port, http=self.http_port, state=state, more=more)
+        )
         command: list[str | Path] = [sys.executable, *program, config]
         log = config.with_suffix(".log")
         super().__init__("anomalyd", command, log, own_environment(environment or {}))

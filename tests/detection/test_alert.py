@@ -130,7 +130,7 @@ def test_an_alert_is_raised_once_and_cleared_once(
 def test_a_firing_alert_is_updated_now_and_then() -> None:
     """While nothing else happens an update comes every `update_every_s`; what can't be scored has
     nothing to tell, so it waits for the next reading that can."""
-    states = firing()
+    states = firing(replace(RULES, accept_after_s=1000.0))
     times = range(1, 151)
     told = [advance(states, at, NAN if 100 < at <= 130 else 1.5)[0] for at in times]
     assert [60, 131] == [at for at, each in zip(times, told, strict=True) if each == UPDATED]
@@ -188,6 +188,21 @@ def test_what_lasts_is_accepted() -> None:
     assert not quarantined(states, began_s + 100.0)
 
 
+def test_an_acceptance_is_told_once() -> None:
+    """As an update, with the first reading that counts as the new normal; a later alert has its
+    own."""
+    states, told = firing(), []
+    began_s = 1.0 - RULES.pending_readings
+    scores = [1.5] * 250 + [0.0] * 10 + [1.5] * 150
+    for second, score in enumerate(scores):
+        time_s, scored = np.array([began_s + second + 3.0]), np.array([score])
+        kinds = np.array([Kind.RESIDUAL], dtype=np.int8)
+        changed = states.advance(ONE, time_s, scored, kinds, np.isnan(scored))
+        assert changed.updated[0] or not changed.accepted[0]
+        told += [float(time_s[0] - began_s)] if changed.accepted[0] else []
+    assert [100.0, 263.0 + 100.0] == told
+
+
 def test_a_channel_that_is_forgotten_begins_anew() -> None:
     """A reset ends everything that stood, without a transition."""
     states = firing()
@@ -212,3 +227,22 @@ def test_channels_advance_each_for_itself(cut: int) -> None:
         states.append(together.states(np.arange(5)))
     alone = [live(column.tolist(), rules)[1] for column in scores.T]
     assert np.array_equal(np.array(alone), np.array(states).T)
+
+
+def test_a_channel_in_maintenance_raises_and_teaches_nothing() -> None:
+    """Until it is over; then it is judged again."""
+    states = AlertStates(1, RULES)
+    states.maintain(ONE, 10.0)
+    advance(states, 5.0, 9.0)
+    assert quarantined(states, 5.0)
+    assert State.MAINTENANCE == states.shown(ONE, np.array([5.0]))[0]
+    assert State.NORMAL == states.shown(ONE, np.array([10.0]))[0]
+    assert not quarantined(states, 10.0)
+
+
+def test_maintenance_leaves_an_open_alert_open() -> None:
+    states = firing()
+    states.maintain(ONE, 1e9)
+    for at in range(20, 99):
+        advance(states, float(at), 0.0)
+    assert State.FIRING == states.shown(ONE, np.array([99.0]))[0]

@@ -7,13 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anomalyd.detection.threshold import Tails
+from anomalyd.detection.threshold import QUEUED, Tails, position
 
 STEEPEST = (12.0, 8.0)
 CLIMBS = (False,) * len(STEEPEST)
 VIEWS = len(STEEPEST)
 TINY = 1e-12
-REFRESH = 50
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -24,17 +23,20 @@ def every(rows: Rows, figures: Array | float) -> Array:
     return np.broadcast_to(figures, (VIEWS, rows.size)).astype(np.float64)
 
 
+def positions(rows: Rows, values: Array | float, floor: float = TINY) -> Array:
+    """(views, B) where the values are on the axis of all bins."""
+    return position(np.maximum(every(rows, values), floor))
+
+
 def learn(tails: Tails, rows: Rows, values: Array | float, floor: float = TINY) -> None:
     """One value of all views of each channel in `rows`, all of them normal."""
-    tails.learn(rows, every(rows, values), every(rows, floor), np.ones(rows.size, np.bool_))
+    tails.learn(rows, positions(rows, values, floor), np.ones(rows.size, np.bool_))
 
 
 def teach(tails: Tails, rows: Rows, values: Array, floor: float = TINY) -> None:
-    """(readings, B) values, and what goes on now and then between them."""
-    for at, each in enumerate(values, 1):
+    """(readings, B) values."""
+    for each in values:
         learn(tails, rows, each, floor)
-        if at % REFRESH == 0:
-            tails.refresh(rows)
 
 
 def taught(values: Array, floor: float = TINY) -> Tails:
@@ -57,7 +59,7 @@ def thresholds(tails: Tails, channels: int, surprise: float = 4.0) -> Array:
 def surprises(tails: Tails, channels: int, value: float, floor: float = TINY) -> Array:
     """(views, channels) how surprising this value is."""
     rows = np.arange(channels)
-    return tails.surprises(rows, every(rows, value), every(rows, floor))
+    return tails.surprises(rows, positions(rows, value, floor))
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -89,7 +91,7 @@ def test_a_threshold_is_the_value_of_its_surprise() -> None:
     rows, tails = np.arange(5), taught(noise(1000, 5))
     for surprise in (0.5, 1.0, 2.0, 4.0, 8.0):
         at = thresholds(tails, 5, surprise)
-        said = tails.surprises(rows, at, every(rows, TINY))
+        said = tails.surprises(rows, position(at))
         assert said == pytest.approx(surprise, abs=0.15)
 
 
@@ -159,28 +161,27 @@ def test_an_unknown_view_learns_nothing(channels: int) -> None:
     """NaN in one view leaves that view as it is, whatever the others learn and however many
     channels there are in the batch."""
     rows, normal = np.arange(channels), np.ones(channels, np.bool_)
-    tails = taught(noise(100, channels))
+    tails = taught(noise(6 * QUEUED, channels))
     limits, counts = thresholds(tails, channels), tails.counts(rows)
     views = np.stack([np.full(channels, 1.0), np.full(channels, np.nan)])
-    for _ in range(5):
-        tails.learn(rows, views, every(rows, TINY), normal)
-    tails.refresh(rows)
+    for _ in range(QUEUED):
+        tails.learn(rows, position(views), normal)
     assert limits[1].tolist() == thresholds(tails, channels)[1].tolist()
     assert counts[1].tolist() == tails.counts(rows)[1].tolist()
-    assert (counts[0] + 5.0).tolist() == tails.counts(rows)[0].tolist()
+    assert (counts[0] + QUEUED).tolist() == tails.counts(rows)[0].tolist()
 
 
 def test_only_what_counts_as_normal_is_learnt() -> None:
     """A reading under alert moves nothing; its neighbours in the batch learn."""
-    rows, tails = np.arange(3), taught(noise(100, 3))
+    rows, tails = np.arange(3), taught(noise(6 * QUEUED, 3))
     limits = thresholds(tails, 3)
     learns = np.array([True, False, True])
-    tails.learn(rows, every(rows, 1.0), every(rows, TINY), learns)
-    tails.refresh(rows)
-    assert [[101.0, 100.0, 101.0]] * VIEWS == tails.counts(rows).tolist()
+    for _ in range(QUEUED):
+        tails.learn(rows, positions(rows, 1.0), learns)
+    assert [[112.0, 96.0, 112.0]] * VIEWS == tails.counts(rows).tolist()
     assert limits[:, 1].tolist() == thresholds(tails, 3)[:, 1].tolist()
-    tails.learn(rows, every(rows, 1.0), every(rows, TINY), ~learns & learns)
-    assert [[101.0, 100.0, 101.0]] * VIEWS == tails.counts(rows).tolist()
+    tails.learn(rows, positions(rows, 1.0), ~learns & learns)
+    assert [[112.0, 96.0, 112.0]] * VIEWS == tails.counts(rows).tolist()
 
 
 @pytest.mark.parametrize("cut", [2, 5])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalyd.runtime.alerts import alert_id, iso, json_schema, number, reason, span
+from anomalyd.runtime.alerts import alert_id, iso, json_schema, lasted, number, reason, span
 
 _SHIPPED = Path(__file__).parents[2] / "deploy" / "alert.schema.json"
 
@@ -65,3 +65,9 @@ def test_a_time_to_come_is_told_as_one_says_it(
 ) -> None:
     """One unit for the three of them, two digits."""
     assert said == span(*times_s)
+
+
+def test_a_time_that_has_passed_reads_as_one_says_it() -> None:
+    assert ["40 s", "20 min", "1.5 h", "24 h", "3 days"] == [
+        lasted(seconds) for seconds in (40.0, 1200.0, 5400.0, 86400.0, 259200.0)
+    ]

@@ -1,17 +1,18 @@
-"""What is told outside: each transition retained for its channel and once as an event, in order;
-scores where they are asked for; and what could not be sent is counted."""
+"""What is told outside: the transitions of a batch, together and in order, each with the topic that
+it is retained on; scores where they are asked for; and what found no room is counted."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from anomalyd.adapters.outbox import Transition
 from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.reading import Kind, Readings, State, Verdicts
-from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.alerts import Acknowledgement, Alert
 from anomalyd.runtime.announce import Announcer
 from anomalyd.runtime.pipeline import Outcome
 from tests.runtime.transitions import transition
@@ -21,49 +22,68 @@ FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "score", "value"),
     *("expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
     *("contributors", "recent", "model", "instance", "runbook_url", "reason"),
-    *("limit", "crosses_at"),
+    *("limit", "crosses_at", "acknowledged", "accepted"),
 }
 
 Sent = tuple[str, Any, int, bool]
 
 
 class Outbox:
-    """Takes documents, or none of them."""
+    """Takes documents and batches of transitions, or none of them."""
 
     def __init__(self, takes: bool = True) -> None:
         self.sent: list[Sent] = []
+        self.batches: list[list[Transition]] = []
         self._takes = takes
 
     def __call__(self, topic: str, payload: bytes, qos: int, retain: bool) -> bool:
         self.sent.append((topic, msgspec.json.decode(payload), qos, retain))
         return self._takes
 
+    def deliver(self, transitions: Sequence[Transition]) -> int:
+        self.batches.append(list(transitions))
+        return 0 if self._takes else len(transitions)
 
-def announcer(send: Callable[[str, bytes, int, bool], bool], scores: bool = False) -> Announcer:
+
+def announcer(
+    outbox: Outbox, scores: bool = False, known: Mapping[str, Acknowledgement] | None = None
+) -> Announcer:
     table = ChannelTable(9)
     for name in ("l/a/x", "l/a/y"):
         table.add(Channel(name, {}, 0))
-    return Announcer(ROOT, send, table, scores)
+    return Announcer(ROOT, outbox.deliver, outbox, known or {}, table, scores)
 
 
-def test_a_transition_is_retained_for_its_channel_and_told_as_an_event() -> None:
-    """Both with QoS 1, the same document, in the order of the transitions."""
+def test_the_transitions_of_a_batch_are_handed_over_together_and_in_order() -> None:
+    """With the bytes that are published, and where they are retained."""
     outbox = Outbox()
     alerts = [transition("raised", "l/a/x", 5, 2, 0), transition("cleared", "l/a/x", 0, 0, 9)]
     announcer(outbox).tell(Outcome.of(alerts))
-    documents = [msgspec.json.decode(msgspec.json.encode(alert)) for alert in alerts]
-    assert outbox.sent == [
-        (f"{ROOT}/{topic}", document, 1, retain)
-        for document in documents
-        for topic, retain in (("alert/l/a/x", True), ("event", False))
+    topic = f"{ROOT}/alert/l/a/x"
+    expected = [
+        Transition(
+            0, each.id, "l/a/x", "residual", topic, each.transition, at, msgspec.json.encode(each)
+        )
+        for at, each in zip((0.0, 9.0), alerts, strict=True)
     ]
+    assert [expected] == outbox.batches
+
+
+def test_an_acknowledged_alert_says_so() -> None:
+    """In all that is told of it afterwards."""
+    outbox = Outbox()
+    alert = transition("updated", "l/a/x", 5, 2, 0)
+    known = {alert.id: Acknowledgement("2026-01-01T00:00:00.000Z", "ada", None)}
+    announcer(outbox, known=known).tell(Outcome.of([alert]))
+    document = msgspec.json.decode(outbox.batches[0][0].document)
+    assert {"at": "2026-01-01T00:00:00.000Z", "by": "ada", "note": None} == document["acknowledged"]
 
 
 def test_the_alert_has_every_field_of_the_contract() -> None:
     """Others read it by these names."""
     outbox = Outbox()
     announcer(outbox).tell(Outcome.of([transition("raised", "l/a/x", 5, 2, 0)]))
-    assert FIELDS == set(outbox.sent[0][1])
+    assert FIELDS == set(msgspec.json.decode(outbox.batches[0][0].document))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +143,7 @@ def test_without_asking_no_score_is_published() -> None:
     """A stream of scores costs as much as the readings."""
     outbox = Outbox()
     announcer(outbox).tell(Outcome(verdicts(), []))
-    assert [] == outbox.sent
+    assert ([], []) == (outbox.sent, outbox.batches)
 
 
 @pytest.mark.parametrize("kind", ["forecast", "range"])
@@ -132,4 +152,4 @@ def test_what_concerns_a_limit_has_a_topic_of_its_own(kind: str) -> None:
     outbox = Outbox()
     alert = msgspec.structs.replace(transition("raised", "l/a/x", 5, 2, 0), kind=kind)
     announcer(outbox).tell(Outcome.of([alert]))
-    assert [f"{ROOT}/{kind}/l/a/x", f"{ROOT}/event"] == [topic for topic, *_ in outbox.sent]
+    assert [f"{ROOT}/{kind}/l/a/x"] == [each.topic for each in outbox.batches[0]]

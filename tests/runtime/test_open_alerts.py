@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import msgspec
 import numpy as np
 import pytest
 
+from anomalyd.detection.reading import State
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.open_alerts import RECENT_READINGS
-from tests.runtime.pipelines import QUICK, RULES, START_S, Run, noise, quiet, since
+from tests.runtime.pipelines import QUICK, RULES, SLOW_TO_RAISE, START_S, Run, noise, quiet, since
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 FIELDS = {
     *("schema", "id", "transition", "channel", "labels", "kind", "severity", "reason", "score"),
     *("value", "expected", "lower", "upper", "unit", "started_at", "updated_at", "cleared_at"),
-    *("contributors", "recent", "model", "instance", "runbook_url", "limit", "crosses_at"),
+    *(
+        "contributors",
+        "recent",
+        "model",
+        "instance",
+        "runbook_url",
+        "limit",
+        "crosses_at",
+        "accepted",
+    ),
 }
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -78,6 +89,30 @@ def test_a_channel_that_retires_ends_its_alert() -> None:
     assert cleared == msgspec.json.decode(msgspec.json.encode(cleared), type=Alert)
     assert not re.search(r"\bnan\b", cleared.reason)
     assert {"warning": 0, "critical": 0} == run.pipeline.open_alerts.count_active()
+
+
+def test_a_new_normal_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+    """The update at `accept_after_s` says that the level is accepted, and so does every document
+    after it, the clear too; it is logged and counted once."""
+    caplog.set_level(logging.INFO)
+    run, row = quiet(SLOW_TO_RAISE)
+    verdicts = run.live(row, 8.0 + noise(1100, seed=1), start=1000.0)
+    accepted = [alert for alert in run.alerts if alert.accepted]
+    assert run.alerts[-len(accepted) :] == accepted
+    first, *_, cleared = accepted
+    assert ("updated", "cleared") == (first.transition, cleared.transition)
+    assert first.reason.startswith("accepted as the new normal after 3.33 min: ")
+    told = "over, accepted as the new normal after 3.33 min; it was: "
+    assert cleared.reason.startswith(told)
+    began_s = since(run.alerts[0].started_at)
+    assert 200.0 - SLOW_TO_RAISE.pending_readings < since(first.updated_at) - began_s <= 200.0
+    assert 1 == run.pipeline.open_alerts.regime_changes
+    lines = [line for line in caplog.messages if "accepted as the new normal" in line]
+    assert [f"channel=quiet alert accepted as the new normal id={first.id}"] == lines
+    at = round(since(first.updated_at) - 1000.0)
+    assert verdicts.learnt[at:].all()
+    under = verdicts.state[:at] >= State.PENDING
+    assert not verdicts.learnt[:at][under].any()
 
 
 # --- figures --------------------------------------------------------------------------------------

@@ -618,3 +618,18 @@ def test_no_readings_say_nothing() -> None:
     run, _ = quiet()
     assert 0 == run.step(Readings(np.empty(0, np.intp), np.empty(0), np.empty(0))).score.size
     assert not run.alerts
+
+
+def test_what_is_not_normal_is_marked_as_not_learnt() -> None:
+    """Under alert, late, no number, and right behind a gap: such a reading must train nothing."""
+    run, row = quiet()
+    ordinary = run.live(row, noise(5, seed=4), start=1000.0)
+    assert ordinary.learnt.all()
+    alarmed = run.live(row, [500.0, 500.0, float("nan")], start=1005.0)
+    late = run.live(row, [20.0], start=900.0)
+    assert not alarmed.learnt.any()
+    assert not late.learnt.any()
+    run, row = quiet()
+    behind_a_gap = run.live(row, noise(10, seed=5), start=5000.0)
+    assert [False, True] == [bool(behind_a_gap.learnt[0]), bool(behind_a_gap.learnt[-1])]
+    assert np.array_equal(behind_a_gap.kind != Kind.GAP, behind_a_gap.learnt)

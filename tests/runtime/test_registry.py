@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, Manifest
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetConfig, AssetNetwork
@@ -157,3 +158,53 @@ def test_each_kind_of_model_has_its_key(tmp_path: Path) -> None:
         registry.load([stream(forecaster)], tmp_path, CAPACITY)
     with pytest.raises(ModelError, match="is no forecaster"):
         registry.load([limited(str(checkpoint.shipped()))], tmp_path, CAPACITY)
+
+
+# --- versions on disk -------------------------------------------------------------------------
+
+
+def promoted(directory: Path, content: bytes, second: int, role: str = NEXT_STEP) -> str:
+    """A version that serves now."""
+    store = registry.open_store(directory, 8)
+    about = Manifest(role=role, created_s=1e9 + second, seed=1, code_version="0")
+    version = store.add(content, about)
+    store.promote(version, "better", 1e9 + second)
+    return version
+
+
+def test_what_is_current_serves_where_a_stream_names_nothing(tmp_path: Path) -> None:
+    """Under its version's name; a stream that names a file keeps that."""
+    version = promoted(tmp_path, checkpoint.shipped().read_bytes(), 1)
+    shutil.copy(checkpoint.shipped(), tmp_path / "pump.safetensors")
+    store = registry.open_store(tmp_path, 8)
+    streams = [stream("pump.safetensors"), stream()]
+    pump, current, nobody = registry.load(streams, tmp_path, CAPACITY, store).predictors
+    assert (version, version) == (current.name, nobody.name)
+    assert pump.name.startswith("pump-")
+
+
+def test_the_current_forecaster_serves_channels_with_limits(tmp_path: Path) -> None:
+    content = checkpoint.shipped(checkpoint.SHIPPED_FORECAST).read_bytes()
+    version = promoted(tmp_path, content, 1, FORECAST)
+    store = registry.open_store(tmp_path, 8)
+    served = registry.load([limited()], tmp_path, CAPACITY, store)
+    assert version in {each["model"] for each in served.models}
+
+
+@pytest.mark.parametrize("what", ["damaged", "foreign", "no predictor"])
+def test_a_version_that_cannot_be_used_is_told_and_the_one_before_serves(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = checkpoint.shipped().read_bytes()
+    first = promoted(tmp_path, sound, 1)
+    forecaster = checkpoint.shipped(checkpoint.SHIPPED_FORECAST).read_bytes()
+    second = promoted(
+        tmp_path, {"foreign": b"x" * 99, "no predictor": forecaster}.get(what, sound), 2
+    )
+    if what == "damaged":
+        path = tmp_path / "models" / second / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    store = registry.open_store(tmp_path, 8)
+    *_, nobody = registry.load([stream()], tmp_path, CAPACITY, store).predictors
+    assert first == nobody.name
+    assert second in caplog.messages[0]

@@ -13,6 +13,7 @@ import pytest
 from anomalyd.runtime import registry, worker
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Alerts, Channels, Stream
@@ -37,7 +38,9 @@ class Parts:
         self.inbox = Inbox(100_000)
         self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [STREAM], served.predictors)
         intake = Intake([STREAM], self.pipeline, 60.0)
-        self.worker = Worker(self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s)
+        self.worker = Worker(
+            self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, Maintenance()
+        )
 
     def put(self, count: int, sensor: str = "x") -> None:
         for number in range(count):

@@ -1,5 +1,5 @@
 """The broker."""
 
-from anomalyd.adapters.mqtt.client import MqttClient
+from anomalyd.adapters.mqtt.client import Delivery, MqttClient
 
-__all__ = ["MqttClient"]
+__all__ = ["Delivery", "MqttClient"]

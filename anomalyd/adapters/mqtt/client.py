@@ -23,6 +23,8 @@ from anomalyd.settings import Mqtt
 log = logging.getLogger("anomalyd.adapters.mqtt")
 
 OnMessage = Callable[[str, bytes, bool], None]
+Delivery = paho.MQTTMessageInfo
+"""of a document with QoS 1: `is_published()` once the broker has acknowledged it"""
 
 _MOST_QUEUED = 20_000
 _GOODBYE_S = 2.0
@@ -61,6 +63,8 @@ class MqttClient:
         self._stopping = False
         self._received = 0
         self._unsubscribed = False
+        self._subscribed: int | None = None
+        """id of the last request for the subscriptions, not for what is listened to beside them"""
         self._refused: str | None = None
 
     @property
@@ -82,6 +86,7 @@ class MqttClient:
         self._stopping = True
         if not (self._subscriptions and self.connected):
             return
+        self._unsubscribed = False
         self._client.unsubscribe(self._subscriptions)
         received, begin = self._received, time.monotonic()
         now = still_since = begin
@@ -110,6 +115,24 @@ class MqttClient:
         queued = self._client.publish(topic, payload, qos=qos, retain=retain)
         return queued.rc != paho.MQTT_ERR_QUEUE_SIZE
 
+    def send(self, topic: str, payload: bytes, retain: bool) -> Delivery | None:
+        """As `publish` with QoS 1, to follow it until the broker has it; None where the queue is
+        full. (paho counts message ids of all QoS together, so its callback with an id alone could
+        be of another message.)"""
+        delivery = self._client.publish(topic, payload, qos=1, retain=retain)
+        if delivery.rc == paho.MQTT_ERR_QUEUE_SIZE:
+            return None
+        # Without a connection paho keeps it, but `is_published` would raise for ever.
+        delivery.rc = paho.MQTT_ERR_SUCCESS
+        return delivery
+
+    def listen(self, topics: Sequence[str]) -> None:
+        """Hear these too, until `unlisten`; what is retained there comes first."""
+        self._client.subscribe([(topic, 0) for topic in topics])
+
+    def unlisten(self, topics: Sequence[str]) -> None:
+        self._client.unsubscribe(list(topics))
+
     def _build(self, password: str | None) -> paho.Client:
         client = BufferedClient(CallbackAPIVersion.VERSION2, client_id=self._client_id)
         if self._settings.username:
@@ -124,17 +147,21 @@ class MqttClient:
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_paho_message
+        client.on_publish_received = self._on_publish_received
         return client
 
     # --- on paho's thread -------------------------------------------------------------------
 
-    def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+    def _on_publish_received(self, topic: str, payload: bytes, retained: bool) -> None:
         self._received += 1
+        self._on_message(topic, payload, retained)
+
+    def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\ufffd"
-        self._on_message(topic, bytes(message.payload), message.retain)
+        self._on_publish_received(topic, bytes(message.payload), message.retain)
 
     def _on_connect(
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
@@ -149,7 +176,8 @@ class MqttClient:
         log.info("broker=%s connected", where)
         if self._subscriptions and not self._stopping:
             qos: int = self._settings.qos
-            client.subscribe([(topic, qos) for topic in self._subscriptions])
+            wanted = [(topic, qos) for topic in self._subscriptions]
+            _, self._subscribed = client.subscribe(wanted)
         client.publish(self._status_topic, self._birth(), qos=1, retain=True)
 
     def _on_connect_fail(self, client: paho.Client, data: Any) -> None:
@@ -166,6 +194,8 @@ class MqttClient:
     def _on_subscribe(
         self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
+        if mid != self._subscribed:
+            return
         answers = list(zip(self._subscriptions, reasons, strict=False))
         self.refused_topics = tuple(topic for topic, reason in answers if reason.is_failure)
         for topic, reason in answers:
