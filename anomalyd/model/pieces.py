@@ -29,7 +29,8 @@ def sample(segments: Sequence[Segment], length: int, most: int, seed: int) -> li
     rng = np.random.default_rng(seed)
     places: dict[str, list[tuple[Segment, int]]] = {}
     for each in sorted(segments, key=lambda each: (each.channel, float(each.times[0]))):
-        offset = int(rng.integers(max(each.times.size % length, 1)))
+        over = each.times.size % length if each.times.size > length else 0
+        offset = int(rng.integers(over + 1))
         for begin in range(offset, each.times.size, length):
             part = each.learnt[begin : begin + length]
             if part.size >= SHORTEST and part.mean() >= _LEAST_LEARNT:
