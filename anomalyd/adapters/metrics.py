@@ -78,6 +78,12 @@ _GAUGES = (
         "state_channels_restored",
         "Channels that went on at the start from what was saved.",
     ),
+    ("anomalyd_retrain_progress", "retrain_progress", "Of the fine-tuning that goes on; 0: none."),
+    (
+        "anomalyd_retrain_success_timestamp_seconds",
+        "retrain_success_s",
+        "When a challenger last passed the gate; 0 before the first since the start.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -154,6 +160,10 @@ class Snapshot:
     alarm_budget_per_week: float
     alarm_rate_per_week: float
     models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info
+    retrained: Mapping[str, int]  # result
+    retrain_progress: float
+    retrain_success_s: float
+    model_steps: Mapping[str, int]  # step
     degraded: Sequence[str]  # names of the conditions that hold now
     alerts_unpublished: int
     outbox_unsaved: int
@@ -264,6 +274,10 @@ class _Families:
         yield _alerts_active(snapshot)
         yield _commands(snapshot)
         yield _degraded(snapshot)
+        yield _counted(
+            "anomalyd_retrain", "Retrainings by what came of them.", "result", snapshot.retrained
+        )
+        yield _counted("anomalyd_model_events", "Steps of models.", "step", snapshot.model_steps)
         yield _latency(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
         build = {"version": snapshot.version}
@@ -306,6 +320,13 @@ def _alerts_active(snapshot: Snapshot) -> Metric:
     family = GaugeMetricFamily("anomalyd_alerts_active", "Alerts that fire.", labels=["severity"])
     for severity, count in snapshot.alerts_active.items():
         family.add_metric([severity], count)
+    return family
+
+
+def _counted(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
     return family
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from anomalyd.detection.reading import Floats
+from anomalyd.errors import DataError
 from anomalyd.model.next_step import NextStep, student_t_nll
 from anomalyd.model.pieces import lessons, sample
 from anomalyd.model.segment import Cut, Segment
@@ -136,6 +137,8 @@ def _log_score(
 
 def _losses(network: NextStep, segments: Sequence[Segment], each: Callable[[], None]) -> _Losses:
     pieces = sample(segments, _LENGTH, _MOST_PIECES, _SEED)
+    if not pieces:
+        raise DataError("gate: no stretch of normal readings is long enough to judge by")
     seen = lessons(pieces, each)
     with torch.inference_mode():
         forecast, _ = network(seen.features, seen.experts)
@@ -170,7 +173,7 @@ def _alarms(
         "alarms_champion": float(len(old.raised)),
         "alarms_promised": new.promised,
     }
-    if _poisson_tail(len(new.raised), expected) >= rules.doubt:
+    if poisson_tail(len(new.raised), expected) >= rules.doubt:
         return ""
     return (
         f"{len(new.raised)} alarms on held-out readings; the champion raises {len(old.raised)}, "
@@ -178,7 +181,7 @@ def _alarms(
     )
 
 
-def _poisson_tail(count: int, mean: float) -> float:
+def poisson_tail(count: int, mean: float) -> float:
     """Probability of `count` or more where `mean` are expected."""
     below = (
         math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean > 0.0 else float(k == 0)

@@ -34,6 +34,7 @@ from anomalyd.files import UNFINISHED, give_to_owner, keep_names, write_through,
 log = logging.getLogger(__name__)
 
 _MODEL, _MANIFEST = "model.safetensors", "manifest.json"
+_REQUEST = "retrain.request"
 _SERVED_REMEMBERED = 16
 
 
@@ -159,6 +160,22 @@ class ModelStore:
                 raise ModelError(f"{version}: is what serves")
             self._mark(version, "shadow", reason)
             self._note("shadow", chosen, now_s, "", reason)
+
+    def request(self) -> None:
+        """Ask whoever trains to do so now. Raises ModelError."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._folder / _REQUEST, b"")
+        except OSError as error:
+            raise ModelError(f"{self._folder}: {error.strerror}") from error
+
+    def take_request(self) -> bool:
+        """Somebody has asked; said once."""
+        try:
+            (self._folder / _REQUEST).unlink()
+        except OSError:
+            return False
+        return True
 
     def sweep(self) -> None:
         """Remove what a power cut left unfinished, and directories without a valid manifest, each
