@@ -277,6 +277,7 @@ class Service:
             channel_names=[channel.name for _, channel in channels],
             channel_labels=[channel.labels for _, channel in channels],
             scores=pipeline.scores([row for row, _ in channels]),
+            skill=pipeline.skill([row for row, _ in channels]),
         )
 
     # --- on the main thread -----------------------------------------------------------------

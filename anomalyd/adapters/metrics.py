@@ -82,6 +82,7 @@ _GAUGES = (
     ),
 )
 
+_PERCENTILES = (10, 50, 90)
 _TAKEN = frozenset({"channel", "instance", "job", "le", "quantile"})
 _SCORE_HEAD = (
     "# HELP anomalyd_score Anomaly score of a channel's last reading; 1 is the alert threshold.\n"
@@ -126,6 +127,7 @@ class Snapshot:
     channel_names: Sequence[str]
     channel_labels: Sequence[Mapping[str, str]]
     scores: NDArray[np.floating[Any]]  # (channels,)
+    skill: NDArray[np.floating[Any]]  # (channels,), NaN where unknown
 
 
 class Collector:
@@ -185,6 +187,7 @@ class _Families:
         yield _commands(snapshot)
         yield _degraded(snapshot)
         yield _latency(snapshot)
+        yield from _skill(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
         build = {"version": snapshot.version}
         yield _info("anomalyd_build_info", "The version that runs.", [build])
@@ -244,6 +247,25 @@ def _latency(snapshot: Snapshot) -> Metric:
         "Time from a message's arrival to its verdict.",
         buckets=list(zip(bounds, accumulate(snapshot.latency_counts), strict=True)),
         sum_value=snapshot.latency_sum_s,
+    )
+
+
+def _skill(snapshot: Snapshot) -> Iterator[Metric]:
+    """Percentiles over the channels: a series a channel would double the exposition."""
+    known = snapshot.skill[~np.isnan(snapshot.skill)]
+    family = GaugeMetricFamily(
+        "anomalyd_skill",
+        "1 - error of the network / of the best simple expert; percentiles over the channels.",
+        labels=["percentile"],
+    )
+    if known.size:
+        for percent in _PERCENTILES:
+            family.add_metric([str(percent)], float(np.percentile(known, percent)))
+    yield family
+    yield GaugeMetricFamily(
+        "anomalyd_channels_without_skill",
+        "Channels that a simple expert forecasts better than the network.",
+        value=float((known < 0.0).sum()),
     )
 
 

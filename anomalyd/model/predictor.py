@@ -43,6 +43,9 @@ class Predictor(Protocol):
     def quantum(self, rows: Rows) -> Floats:
         """(B,) the channel's resolution; 0 while it has never changed."""
 
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
+
 
 class NextStepPredictor:
     """The global next-step network and its state for `capacity` channels."""
@@ -69,6 +72,10 @@ class NextStepPredictor:
         """(B,) the channel's resolution; 0 while it has never changed."""
         return self._bank.quantum(rows)
 
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
+        return self._bank.skill(rows)
+
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
         """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
         outlook = self._bank.observe(rows, values, beats)
@@ -84,6 +91,7 @@ class NextStepPredictor:
             self._h[rows] = h.numpy()
             self._c[rows] = c.numpy()
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
+        self._bank.tell(rows, ahead[:, 0])
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
         expected = np.stack([ahead[:, 0], before, outlook.usual])

@@ -384,6 +384,12 @@ class Pipeline:
         """(B,) newest score of each channel; NaN where it can't be scored."""
         return self._score[np.array(rows, dtype=np.intp)]
 
+    def skill(self, rows: Sequence[int]) -> Floats:
+        """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
+        chosen = np.array(rows, dtype=np.intp)
+        each = np.stack([predictor.skill(chosen) for predictor in self._predictors])
+        return each[self._predictor[chosen], np.arange(chosen.size)]
+
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""
         chosen = np.array(rows, dtype=np.intp)
