@@ -2,6 +2,7 @@
 #
 # PYTHON=python3.12   another interpreter for .venv
 # ARGS="..."          more arguments for demo, test, faults, bench and bench-detection
+# BUILD="..."         more arguments for buildah, for container and container-test
 # DATA=FOLDER         labelled data sets for bench-detection: nab/, skab/, msl/ (CONTRIBUTING.md)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-detection faults
+.PHONY: help venv demo test check bench bench-detection faults container container-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,8 +32,19 @@ check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if command -v promtool > /dev/null; \
-	then promtool check config deploy/prometheus/prometheus.yml; \
+	then promtool check config deploy/prometheus/prometheus.yml \
+	&& promtool test rules tests/deploy/rules.yml; \
 	else echo "no promtool: deploy/prometheus is not checked; install prometheus"; fi
+	@if command -v amtool > /dev/null; \
+	then amtool check-config deploy/alertmanager/alertmanager.yml; \
+	else echo "no amtool: deploy/alertmanager is not checked; install prometheus-alertmanager"; fi
+
+container: ## the image localhost/anomalyd, from BUILD="--build-arg BASE=..." or Docker's Python
+	buildah bud --format docker --isolation chroot $(BUILD) \
+	  -f deploy/container/Containerfile -t localhost/anomalyd .
+
+container-test: $(INSTALLED) container ## build the image, run the demo in it without privileges
+	ANOMALYD_IMAGE=localhost/anomalyd $(BIN)/python -m pytest -s tests/container $(ARGS)
 
 bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -123,7 +123,8 @@ def _add_run(commands: Any) -> None:
         "  alert/<channel>   the state of each channel's alert, retained\n"
         "  event             every transition: raised, updated, cleared\n"
         "metrics and health: http://127.0.0.1:9464/metrics, /-/healthy, /-/ready\n\n"
-        "It ends on SIGTERM after scoring what has arrived. A broker that is away is waited for.",
+        "It ends on SIGTERM after scoring what has arrived. A broker that is away is waited for.\n"
+        "SIGHUP reads the configuration again, and the log says what needs a restart.",
     )  # fmt: skip
     _add_config(parser)
 
@@ -136,7 +137,7 @@ def _run(options: argparse.Namespace) -> int:
     _one_thread()
     from anomalyd.service import Service
 
-    Service(settings, _folder(options.config), os.environ).run()
+    Service(settings, _folder(options.config), os.environ, lambda: load(options.config)).run()
     return 0
 
 
@@ -173,14 +174,14 @@ def _add_check(commands: Any) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    unknown = list(unknown_environment(os.environ))
+    for line in unknown:
+        _tell(line)
     settings = load(options.config)
     from anomalyd.runtime.streams import read_streams
 
     read_streams(settings.streams)
     _print_settings(settings)
-    unknown = list(unknown_environment(os.environ))
-    for line in unknown:
-        _tell(line)
     if not settings.streams:
         _tell("no [[streams]]: `anomalyd run` would have nothing to listen to")
     return 2 if unknown else 0

@@ -17,6 +17,10 @@ class ModelError(AnomalydError):
     or can't be stored."""
 
 
+class StateError(AnomalydError):
+    """A generation of the state is damaged, foreign, or of another version."""
+
+
 class DataError(AnomalydError):
     """An input file of `replay`, `train` or `simulate` can't be read as readings."""
 

@@ -2,8 +2,9 @@
 
 `cli.py` calls `configure` once, on the main thread, before any other thread starts; every module
 then uses `logging.getLogger(__name__)`. A message reads as a sentence without its extra fields:
-those go into the JSON form only. What arrives from outside can't forge a line: control characters
-are escaped. It is not called for each message: changes of state are logged, numbers are metrics.
+those go into the JSON form and the journal. What arrives from outside can't forge a line: control
+characters are escaped. It is not called for each message: changes of state are logged, numbers are
+metrics.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import starmap
 from typing import TextIO
 
 PACKAGE = "anomalyd"
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 _NAMES = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
@@ -35,12 +39,20 @@ def configure(level: str, format: str, stream: TextIO, environ: Mapping[str, str
     auto is plain, except where journald reads the stream: there the journal has the time.
     Libraries are heard from `warning` on, whatever our own level.
     """
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(format, stream, environ, tracebacks=level == "debug"))
+    handler: logging.Handler = logging.StreamHandler(stream)
+    formatter = _formatter(format, stream, environ, tracebacks=level == "debug")
+    if isinstance(formatter, Journal):
+        handler = Journald(JOURNAL_SOCKET, handler)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    change_level(level)
+
+
+def change_level(level: str) -> None:
+    """From now on; a reload calls it. Tracebacks stay as they were configured."""
     ours = logging.getLevelNamesMapping()[level.upper()]
-    root.setLevel(max(ours, logging.WARNING))
+    logging.getLogger().setLevel(max(ours, logging.WARNING))
     logging.getLogger(PACKAGE).setLevel(ours)
 
 
@@ -71,6 +83,49 @@ class Journal(Plain):
         return "\n".join(f"<{priority}>{line}" for line in lines)
 
 
+class Journald(logging.Handler):
+    """Lines with their fields, as systemd's Native Journal Protocol has them: `journalctl
+    ANOMALYD_CHANNEL=line1/pump2/flow`. Where nobody takes them, they go to `otherwise`."""
+
+    def __init__(self, address: str, otherwise: logging.Handler) -> None:
+        super().__init__()
+        self._address = address
+        self._otherwise = otherwise
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
+        super().setFormatter(fmt)
+        self._otherwise.setFormatter(fmt)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # The lines of a traceback carry the priority each; here the field has it.
+        priority, _, text = self.format(record).removeprefix("<").partition(">")
+        fields = {
+            "MESSAGE": text.replace(f"\n<{priority}>", "\n"),
+            "PRIORITY": priority,
+            "SYSLOG_IDENTIFIER": PACKAGE,
+            "CODE_FILE": record.pathname,
+            "CODE_LINE": str(record.lineno),
+            "THREAD_NAME": str(record.threadName),
+        }
+        fields |= {f"ANOMALYD_{key.upper()}": str(value) for key, value in _extra(record).items()}
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        try:
+            with socket.socket(socket.AF_UNIX, kind) as journal:
+                journal.sendto(b"".join(starmap(_field, fields.items())), self._address)
+        except OSError:
+            self._otherwise.emit(record)
+
+
+def _field(name: str, value: str) -> bytes:
+    """With its length, so that a line's end in the value ends nothing."""
+    text = value.encode(errors="replace")
+    return name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n"
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _OWN_FIELDS}
+
+
 class Json(logging.Formatter):
     """One JSON object a line: time, level, logger, message, exception, and the extra fields."""
 
@@ -79,8 +134,7 @@ class Json(logging.Formatter):
         self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = {key: value for key, value in vars(record).items() if key not in _OWN_FIELDS}
-        line = extra | {
+        line = _extra(record) | {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,

@@ -8,6 +8,7 @@
 | outbox   | the database of alerts, what is published   | stopped: saved, and published or late |
 | history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
 | http     | read-only snapshots                         | stopped                              |
+| state    | copies of the columns, the state directory  | finished, after the pipeline         |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
 service with it (exit status 1), and systemd starts it again.
@@ -21,21 +22,24 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 import msgspec
+import numpy as np
 
-from anomalyd import __version__
+from anomalyd import __version__, logs
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
 from anomalyd.adapters.http import HttpServer
+from anomalyd.adapters.machine import disk_usage, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
+from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
@@ -48,6 +52,9 @@ from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.reload import compare
+from anomalyd.runtime.state import StateKeeper
+from anomalyd.runtime.streams import read_streams
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -56,7 +63,9 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.5
 _STATUS_EVERY_S = 10.0
 _STUCK_S = 30.0
-_DRAIN_S = 10.0
+_DRAIN_S = 2.0
+_APPLY_S = 10.0
+_SAVE_S = 10.0
 _PUBLISH_S = 1.5
 _UNHEARD = ("score", "command", "reply")
 
@@ -64,22 +73,26 @@ _UNHEARD = ("score", "command", "reply")
 class Service:
     """One daemon. `run()` returns after a signal, or raises ServiceFailed."""
 
-    def __init__(self, settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
-        """`folder`: where relative model paths start. Raises ConfigError, ModelError."""
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        environ: Mapping[str, str],
+        read_settings: Callable[[], Settings],
+    ) -> None:
+        """`folder`: where relative model paths start. `read_settings`: for SIGHUP, as `settings`
+        were read. Raises ConfigError, ModelError."""
         if not settings.streams:
             raise ConfigError(
                 "no [[streams]]: name at least one topic to listen to, for example "
                 'topic = "plant/{line}/{machine}/{sensor}"'
             )
         self._conditions = Conditions()
-        store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
-        try:
-            store.sweep()
-        except ModelError as error:
-            self._conditions.begin("models", str(error))
-        served = registry.load(settings.streams, folder, settings.channels.max, store)
+        self._store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
+        served = registry.load(settings.streams, folder, settings.channels.max, self._store)
         self._settings = settings
         self._models = served.models
+        self._memory_limit = memory_limit_bytes()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
             f"{own}/{each}"
@@ -119,6 +132,14 @@ class Service:
             self._pipeline.table,
             settings.alerts.publish_scores,
         )
+        self._state = StateKeeper(
+            settings.state.directory,
+            settings.state.save_every_s,
+            settings.streams,
+            self._pipeline,
+            self._intake,
+            self._conditions,
+        )
         self._history = History(
             settings.state.directory / "history",
             settings.history,
@@ -133,28 +154,43 @@ class Service:
             settings.ingest.linger_s,
             settings.channels.retire_after_s,
             maintenance,
+            self._state.tick,
         )
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
-            Collector(self._snapshot).render,
+            Collector(self._snapshot, settings.metrics).render,
             self._healthy,
             self._ready,
+            token=settings.http_token.get_secret_value() if settings.http_token else None,
+            certificate=settings.http.certificate_file,
+            key=settings.http.key_file,
         )
+        self._read_settings = read_settings
         self._stop = threading.Event()
+        self._reload = threading.Event()
+        self._refused = ""
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Called on the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         with ExitStack() as stack:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
+            self._state.open()
+            stack.callback(self._save)
+            self._sweep_models()
+            recalled = self._state.restore(time.time())
             self._http.start()
             stack.callback(self._http.stop)
+            self._state.start()
             self._history.start()
             stack.callback(self._history.stop, _DRAIN_S)
             self._courier.start()
+            if recalled and recalled.cleared:
+                self._announcer.tell(Outcome.of(recalled.cleared))
             self._courier.close_unknown(self._pipeline.open_ids())
             self._worker.start()
             self._mqtt.start()
@@ -175,6 +211,13 @@ class Service:
             self._watch()
             self._notifier.stopping()
         log.info("stopped readings_scored=%d", self._pipeline.readings_scored)
+
+    def _sweep_models(self) -> None:
+        """Only now: before the directory was locked, what is unfinished may be another daemon's."""
+        try:
+            self._store.sweep()
+        except ModelError as error:
+            self._conditions.begin("models", str(error))
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
@@ -222,6 +265,9 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
 
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        self._reload.set()
+
     def _healthy(self) -> tuple[bool, str]:
         still_s = time.monotonic() - self._worker.progress_at
         if still_s > _STUCK_S:
@@ -245,6 +291,9 @@ class Service:
     def _snapshot(self) -> Snapshot:
         """Read-only, on the http thread: counters may be one batch apart from each other."""
         pipeline, channels = self._pipeline, self._pipeline.table.listing()
+        rows = np.array([row for row, _ in channels], dtype=np.intp)
+        overdue = self._intake.overdue(rows, time.monotonic())
+        disk = disk_usage(self._settings.state.directory)
         rejected = Counter(inbox=self._inbox.dropped)
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
@@ -254,7 +303,7 @@ class Service:
             readings_scored=pipeline.readings_scored,
             batches=self._worker.batches,
             rejected=rejected,
-            channels=pipeline.count_states([row for row, _ in channels]),
+            channels=pipeline.count_states(rows.tolist()),
             latency_bounds_s=LATENCY_BOUNDS_S,
             latency_counts=self._worker.latency_counts.tolist(),
             latency_sum_s=self._worker.latency_sum_s,
@@ -270,13 +319,21 @@ class Service:
             alerts_unpublished=self._courier.unpublished,
             outbox_unsaved=self._courier.unsaved,
             commands=dict(self._commands.counts),
+            state_saved_s=self._state.saved_s,
+            state_save_s=self._state.save_s,
+            state_copy_s=self._state.copy_s,
+            state_channels_restored=self._state.restored,
             mqtt_connected=self._mqtt.connected,
             mqtt_connects=self._mqtt.connects,
             inbox_messages=len(self._inbox),
             inbox_capacity=self._inbox.capacity,
             channel_names=[channel.name for _, channel in channels],
             channel_labels=[channel.labels for _, channel in channels],
-            scores=pipeline.scores([row for row, _ in channels]),
+            channels_silent=int(overdue.sum()),
+            figures=_figures(pipeline, rows, overdue),
+            disk_free_bytes=disk.free,
+            disk_size_bytes=disk.size,
+            memory_limit_bytes=self._memory_limit,
             skill=pipeline.skill([row for row, _ in channels]),
         )
 
@@ -286,12 +343,16 @@ class Service:
         told_at = -_STATUS_EVERY_S
         look_s = min(_LOOK_EVERY_S, self._watchdog_s or _LOOK_EVERY_S)
         while not self._stop.wait(look_s):
+            if self._reload.is_set():
+                self._reload.clear()
+                self._change_settings()
             for part, alive in (
                 ("pipeline", self._worker.alive),
                 ("outbox", self._courier.alive),
                 ("mqtt", self._mqtt.alive),
                 ("history", self._history.alive),
                 ("http", self._http.alive),
+                ("state", self._state.alive),
             ):
                 if not alive:
                     raise ServiceFailed(f"the {part} thread is dead; see the log above")
@@ -302,17 +363,64 @@ class Service:
                 told_at = now
                 self._notifier.status(self._status())
 
+    def _change_settings(self) -> None:
+        """Whole or not at all: a file with a mistake changes nothing."""
+        self._notifier.reloading()
+        try:
+            wanted = self._read_settings()
+            read_streams(wanted.streams)
+        except ConfigError as error:
+            log.error("not reloaded, the old configuration stays in force: %s", error)
+            self._refused = f"not reloaded: {error}; "
+        else:
+            found = compare(self._settings, wanted)
+            self._settings, self._refused = found.settings, ""
+            done = threading.Event()
+            self._worker.ask(lambda: self._apply(found.settings, done))
+            done.wait(_APPLY_S)
+            log.info("reloaded: %s", ", ".join(found.applied) or "nothing has changed in flight")
+            if found.waiting:
+                log.warning("changed, but needs a restart: %s", ", ".join(found.waiting))
+        self._notifier.status(self._status())
+        self._notifier.ready()
+
+    def _apply(self, settings: Settings, done: threading.Event) -> None:
+        """On the pipeline's thread, between two batches."""
+        logs.change_level(settings.log.level)
+        self._pipeline.change_rules(settings.alerts)
+        self._announcer.publish_scores(settings.alerts.publish_scores)
+        self._intake.allow_skew(settings.channels.max_skew_s)
+        self._worker.pace(settings.ingest.linger_s, settings.channels.retire_after_s)
+        done.set()
+
     def _status(self) -> str:
         connected = "connected" if self._mqtt.connected else "waiting for the broker"
         states = self._pipeline.count_states([row for row, _ in self._pipeline.table.listing()])
         return (
-            f"{connected}, {len(self._pipeline.table)} channels, {states['warming']} warming, "
-            f"{states['firing']} firing, {self._pipeline.readings_scored} readings scored"
+            f"{self._refused}{connected}, {len(self._pipeline.table)} channels, "
+            f"{states['warming']} warming, {states['firing']} firing, "
+            f"{self._pipeline.readings_scored} readings scored"
         )
 
     def _drain(self) -> None:
         """Score what the broker had for us; after this nothing more is taken."""
         self._mqtt.stop_listening()
         self._inbox.close()
+        if self._worker.join(_DRAIN_S):
+            return
+        # Whoever stops a daemon that is behind doesn't wait until it has caught up.
+        log.error("stopping with %d messages unscored", self._inbox.discard())
         if not self._worker.join(_DRAIN_S):
-            log.error("the pipeline did not finish within %g s", _DRAIN_S)
+            log.error("the pipeline did not finish its batch within %g s", _DRAIN_S)
+
+    def _save(self) -> None:
+        """Last of all; what a pipeline that died or hangs has left is not to be gone on from."""
+        self._state.finish(self._worker.finished, _SAVE_S)
+
+
+def _figures(pipeline: Pipeline, rows: Rows, overdue: Flags) -> Floats:
+    """(5, channels), in the order of metrics.FIGURES. The last value of a channel that fell silent
+    is not its value now: without a series, Prometheus shows since when."""
+    shown = pipeline.shown(rows)
+    shown[0, overdue] = np.nan
+    return np.vstack([pipeline.scores(rows.tolist()), shown])

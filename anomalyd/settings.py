@@ -8,13 +8,17 @@ once; every part receives its own section, never the tree. A key that does not e
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import NoneType
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -28,6 +32,26 @@ from anomalyd.errors import ConfigError
 
 ENV_PREFIX = "ANOMALYD_"
 PASSWORD_CREDENTIAL = "mqtt_password"  # noqa: S105 - the credential's name, not its content
+TOKEN_CREDENTIAL = "http_token"  # noqa: S105
+
+IN_FLIGHT = (
+    "alerts.",
+    "channels.retire_after_s",
+    "channels.max_skew_s",
+    "ingest.linger_s",
+    "log.level",
+)
+"""what a reload (SIGHUP) applies; every other key needs a restart"""
+
+
+_KINDS: Mapping[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+}
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
 class Section(BaseModel):
@@ -197,13 +221,57 @@ class Http(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(9464, ge=0, le=65535, description="port; 0 = any free one")
+    token_file: Path | None = Field(
+        None,
+        description="file with the bearer token that every page but /-/healthy asks for; or the "
+        "systemd credential http_token",
+    )
+    certificate_file: Path | None = Field(
+        None, description="TLS: certificate, with its chain (PEM); absent = plain HTTP"
+    )
+    key_file: Path | None = Field(None, description="TLS: the certificate's private key (PEM)")
+    insecure: bool = Field(
+        False,
+        description="listen beyond this machine without token and TLS: only where something else "
+        "guards the port",
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_a_pair(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+    @property
+    def local(self) -> bool:
+        """Nobody beyond this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class Metrics(Section):
+    """The series of each channel in /metrics: score, value, expected, lower, upper."""
+
+    per_channel: Literal["auto", "on", "off", "topk"] = Field(
+        "auto",
+        description="auto = of every channel, and as topk where there are more than auto_channels; "
+        "topk = of those with the highest scores",
+    )
+    auto_channels: int = Field(10_000, ge=1, description="most channels that auto shows all of")
+    topk: int = Field(100, ge=1, description="channels that topk shows")
 
 
 class State(Section):
     """What is kept on disk."""
 
     directory: Path = Field(
-        Path("/var/lib/anomalyd"), description="the plant's state: alerts, history, models"
+        Path("/var/lib/anomalyd"),
+        description="the plant's state, alerts, history and models; one daemon's alone",
+    )
+    save_every_s: float = Field(
+        60.0, gt=0, description="what was learnt is saved this often, and at SIGTERM"
     )
 
 
@@ -238,7 +306,7 @@ class Log(Section):
 
 
 class _Secrets(PydanticBaseSettingsSource):
-    """The MQTT password from the systemd credential directory."""
+    """The MQTT password and the HTTP token from the systemd credential directory."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return None, field_name, False
@@ -247,10 +315,14 @@ class _Secrets(PydanticBaseSettingsSource):
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
             return {}
-        credential = Path(directory) / PASSWORD_CREDENTIAL
-        if not credential.is_file():
-            return {}
-        return {"password": _read_password(credential, f"credential {credential}")}
+        secrets: dict[str, Any] = {}
+        for name, credential in (
+            ("password", Path(directory) / PASSWORD_CREDENTIAL),
+            ("http_token", Path(directory) / TOKEN_CREDENTIAL),
+        ):
+            if _is_there(credential):
+                secrets[name] = _read_secret(credential, f"credential {credential}")
+        return secrets
 
 
 class Settings(BaseSettings):
@@ -274,11 +346,13 @@ class Settings(BaseSettings):
     alerts: Alerts = Alerts()
     commands: Commands = Commands()
     http: Http = Http()
+    metrics: Metrics = Metrics()
     state: State = State()
     history: History = History()
     retrain: Retrain = Retrain()
     log: Log = Log()
     password: SecretStr | None = Field(None, exclude=True, repr=False)
+    http_token: SecretStr | None = Field(None, exclude=True, repr=False)
 
     @classmethod
     def settings_customise_sources(
@@ -295,6 +369,16 @@ class Settings(BaseSettings):
     def _backoff_is_a_range(self) -> Self:
         if self.mqtt.reconnect_max_s < self.mqtt.reconnect_min_s:
             raise ValueError("mqtt.reconnect_max_s must not be less than mqtt.reconnect_min_s")
+        return self
+
+    @model_validator(mode="after")
+    def _http_is_guarded(self) -> Self:
+        guarded = (self.http_token or self.http.token_file) and self.http.certificate_file
+        if not (self.http.local or guarded or self.http.insecure):
+            raise ValueError(
+                f"http.host = {self.http.host!r} can be reached from other machines: that needs "
+                "http.token_file, http.certificate_file and http.key_file, or http.insecure = true"
+            )
         return self
 
     @model_validator(mode="after")
@@ -316,11 +400,19 @@ def load(path: Path | None, **flags: Any) -> Settings:
         raise ConfigError(f"{path or 'environment'}: {'; '.join(_explain(error))}") from error
     except SettingsError as error:
         raise ConfigError(f"environment: {error}: not JSON") from error
-    file = settings.mqtt.password_file
-    if file and not settings.password:
-        secret = _read_password(file, f"mqtt.password_file = {file}")
-        settings = settings.model_copy(update={"password": secret})
+    for name, key, file in (
+        ("password", "mqtt.password_file", settings.mqtt.password_file),
+        ("http_token", "http.token_file", settings.http.token_file),
+    ):
+        if file and not getattr(settings, name):
+            secret = _read_secret(file, f"{key} = {file}")
+            settings = settings.model_copy(update={name: secret})
     return settings
+
+
+def in_flight(key: str) -> bool:
+    """A reload applies this key; otherwise it needs a restart."""
+    return key.startswith(IN_FLIGHT)
 
 
 def unknown_environment(environ: Mapping[str, str]) -> Iterator[str]:
@@ -336,6 +428,28 @@ def unknown_environment(environ: Mapping[str, str]) -> Iterator[str]:
         nearest = difflib.get_close_matches(own, names, 1)
         hint = f"; did you mean {ENV_PREFIX}{nearest[0]}?" if nearest else ""
         yield f"{name} is not a setting{hint}"
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a key takes, in words: `one of a, b`, `a whole number, 1 to 65535`."""
+    kinds = [
+        kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType
+    ]
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in kinds)
+    if get_origin(field.annotation) is tuple:
+        return "a list of texts"
+    bounds = {
+        name: getattr(limit, name)
+        for limit in field.metadata
+        for name in ("ge", "gt", "le", "lt", "min_length", "pattern")
+        if getattr(limit, name, None) is not None
+    }
+    words = [_KINDS.get(kinds[0], str(kinds[0]))]
+    words += [f"{_BOUNDS[name]} {limit}" for name, limit in bounds.items() if name in _BOUNDS]
+    words += ["not empty"] * ("min_length" in bounds)
+    words += [f"as `{bounds['pattern']}`"] if "pattern" in bounds else []
+    return ", ".join(words)
 
 
 def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -385,11 +499,34 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"{key} is not a setting{_nearest(str(problem['loc'][-1]))}"
         elif problem["type"] == "missing":
             yield f"{key} is missing"
-        elif isinstance(problem["input"], dict) or "password" in key:
+        elif isinstance(problem["input"], dict) or "password" in key or "token" in key:
             # The value would be the whole tree, a table of it, or a secret.
             yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
         else:
-            yield f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+            yield f"{key} = {problem['input']!r}: {_wanted(problem)}"
+
+
+def _wanted(problem: ErrorDetails) -> str:
+    """What is allowed there, where the key is one of ours; else what pydantic says."""
+    field = _field(problem["loc"])
+    if field is None:
+        return problem["msg"].removeprefix("Value error, ")
+    return f"must be {allowed(field)}"
+
+
+def _field(location: tuple[int | str, ...]) -> FieldInfo | None:
+    section: type[BaseModel] = Settings
+    for part in location[:-1]:
+        if isinstance(part, int):
+            section = Stream
+        elif part in section.model_fields and part != "streams":
+            kind = section.model_fields[part].annotation
+            if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+                return None
+            section = kind
+    name = str(location[-1])
+    field = section.model_fields.get(name)
+    return None if field is None or isinstance(field.default, BaseModel | tuple) else field
 
 
 def _nearest(key: str) -> str:
@@ -399,8 +536,19 @@ def _nearest(key: str) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def _read_password(path: Path, what: str) -> SecretStr:
+def _is_there(credential: Path) -> bool:
+    """One that may not be looked at is a mistake, not an absent one."""
     try:
-        return SecretStr(path.read_text(encoding="utf-8").strip())
+        return credential.is_file()
+    except OSError as error:
+        raise ConfigError(f"credential {credential}: {error}") from error
+
+
+def _read_secret(path: Path, what: str) -> SecretStr:
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what}: {error}") from error
+    if not secret:
+        raise ConfigError(f"{what}: is empty")
+    return SecretStr(secret)

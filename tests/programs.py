@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,20 +16,28 @@ from pathlib import Path
 
 import pytest
 
-# Debian puts daemons where an ordinary user's PATH doesn't look.
-_DAEMONS = os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin"])
+# Debian puts daemons where an ordinary user's PATH doesn't look, pip programs beside Python.
+_ELSEWHERE = os.pathsep.join(
+    ["/usr/local/sbin", "/usr/sbin", "/sbin", str(Path(sys.executable).parent)]
+)
 _UP_WITHIN_S = 10.0
 
 
 def require(program: str, package: str) -> str:
     """Path of `program`; without it the test is skipped, or fails in CI."""
-    path = shutil.which(program) or shutil.which(program, path=_DAEMONS)
+    path = shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
     if path:
         return path
     line = f"no {program}: install {package}"
     if os.environ.get("ANOMALYD_REQUIRE_PROGRAMS") == "1":
         pytest.fail(line)
     pytest.skip(line)
+
+
+def root(what: str) -> None:
+    """Skip the test where it can't `what`: only root may."""
+    if os.geteuid() != 0:
+        pytest.skip(f"{what} needs root: run the tests with sudo")
 
 
 def free_port() -> int:

@@ -1,4 +1,5 @@
-"""Writes the sample configuration from the settings: `python -m tests.sample_config`.
+"""Writes the sample configuration and the reference from the settings: `python -m
+tests.sample_config`.
 
 Every key is in it with its meaning and default, commented out, so that a default which changes in
 a later version reaches those who never set it. `# ` begins a sentence, `#` without a blank a key.
@@ -12,9 +13,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from anomalyd.settings import Settings, Stream
+from anomalyd.settings import Settings, Stream, allowed, in_flight
 
 SAMPLE = Path(__file__).parent.parent / "deploy" / "anomalyd.toml"
+REFERENCE = SAMPLE.with_name("CONFIGURATION.md")
 
 HEAD = """\
 # anomalyd's configuration: every key with its default. Take the # away from a key to set it.
@@ -23,7 +25,12 @@ HEAD = """\
 """
 
 # Keys that are not set by default, and an example of each.
-EXAMPLES: dict[str, Any] = {"mqtt.password_file": "/etc/anomalyd/mqtt_password"}
+EXAMPLES: dict[str, Any] = {
+    "mqtt.password_file": "/etc/anomalyd/mqtt_password",
+    "http.token_file": "/etc/anomalyd/http_token",
+    "http.certificate_file": "/etc/anomalyd/http.crt",
+    "http.key_file": "/etc/anomalyd/http.key",
+}
 
 STREAM: dict[str, Any] = {
     "topic": "plant/{line}/{machine}/{sensor}",
@@ -46,6 +53,66 @@ def sample() -> str:
     return "\n".join([HEAD, *_keys(Settings(), "")]) + "\n"
 
 
+REFERENCE_HEAD = """\
+# The configuration, key by key
+
+Written from `anomalyd/settings.py` by `python -m tests.sample_config`; a test holds them equal.
+
+The file is TOML: [anomalyd.toml](anomalyd.toml) has every key with its default. The environment
+goes before the file: `ANOMALYD_MQTT__HOST` is `mqtt.host`, and `ANOMALYD_STREAMS` all streams, as a
+JSON list. The secrets are in files of their own, or in the systemd credentials `mqtt_password` and
+`http_token`, which go before both. `anomalyd check --config FILE` says what is in force and what is
+wrong.
+
+A reload (SIGHUP, `systemctl reload anomalyd`) reads it again, whole or not at all: with a mistake
+in it, the old one stays in force and one line of the log says why. Keys marked **reload** then hold
+at once; the log names those of the others that have changed, and they wait for a restart.
+"""
+
+
+def reference() -> str:
+    """The text of deploy/CONFIGURATION.md."""
+    return "\n".join([REFERENCE_HEAD, *_sections()]) + "\n"
+
+
+def _sections() -> Iterator[str]:
+    settings = Settings()
+    plain = [name for name, field in Settings.model_fields.items() if _is_plain(name, field)]
+    yield from _table("The top level", "", Settings, plain)
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if name == "streams":
+            yield f"\n## [[streams]]\n\n{Stream.__doc__} As many as there are.\n"
+            yield from _rows("streams.", Stream, list(Stream.model_fields))
+        elif isinstance(value, BaseModel):
+            keys = list(type(value).model_fields)
+            yield from _table(f"[{name}]", f"{name}.", type(value), keys)
+
+
+def _is_plain(name: str, field: FieldInfo) -> bool:
+    return not (name == "streams" or field.exclude or isinstance(field.default, BaseModel))
+
+
+def _table(title: str, prefix: str, section: type[BaseModel], keys: list[str]) -> Iterator[str]:
+    about = f"{section.__doc__}\n" if prefix else ""
+    yield f"\n## {title}\n\n{about}"
+    yield from _rows(prefix, section, keys)
+
+
+def _rows(prefix: str, section: type[BaseModel], keys: list[str]) -> Iterator[str]:
+    yield "| key | default | allowed | meaning | |\n|---|---|---|---|---|"
+    for key in keys:
+        field = section.model_fields[key]
+        default = "must be given" if field.is_required() else _shown(field.default)
+        reload = "**reload**" if in_flight(prefix + key) else ""
+        meaning = (field.description or "").replace("|", "\\|")
+        yield f"| `{key}` | {default} | {allowed(field)} | {meaning} | {reload} |"
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else f"`{_toml(value)}`"
+
+
 def _keys(section: BaseModel, prefix: str) -> Iterator[str]:
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -66,12 +133,12 @@ def _stream() -> Iterator[str]:
 
 
 def _key(name: str, field: FieldInfo, value: Any) -> str:
-    notes = [note for note in (_allowed(field), _default(field, value)) if note]
+    notes = [note for note in (_choices(field), _default(field, value)) if note]
     meaning = f"{field.description} ({'; '.join(notes)})" if notes else field.description
     return f"# {meaning}\n#{name} = {_toml(value)}"
 
 
-def _allowed(field: FieldInfo) -> str:
+def _choices(field: FieldInfo) -> str:
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return "one of " + ", ".join(str(choice) for choice in choices) if choices else ""
 
@@ -90,3 +157,4 @@ def _toml(value: Any) -> str:
 
 if __name__ == "__main__":
     SAMPLE.write_text(sample(), encoding="utf-8")
+    REFERENCE.write_text(reference(), encoding="utf-8")

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ MOMENT = 1795372619.123
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(logs, "JOURNAL_SOCKET", "/nobody/listens")
     root, ours = logging.getLogger(), logging.getLogger("anomalyd")
     handlers, level, our_level = root.handlers[:], root.level, ours.level
     yield
@@ -193,3 +195,48 @@ def test_sparse_stays_bounded_whatever_the_keys() -> None:
     sparse.warning("key 7", 100.0, "key %d", 7)
     expected = "key 2 ... and 997 more in the last 100 s"
     assert [expected, "key 7"] == _said(stream)[3:]
+
+
+# --- the journal itself -----------------------------------------------------------------------
+
+
+def _fields(datagram: bytes) -> dict[str, str]:
+    """As journald reads them: a name, the length of its value, the value."""
+    fields: dict[str, str] = {}
+    while datagram:
+        name, _, rest = datagram.partition(b"\n")
+        length = int.from_bytes(rest[:8], "little")
+        fields[name.decode()] = rest[8 : 8 + length].decode()
+        assert b"\n" == rest[8 + length : 9 + length]
+        datagram = rest[9 + length :]
+    return fields
+
+
+def _to_journal(address: str, otherwise: io.StringIO, record: logging.LogRecord) -> None:
+    handler = logs.Journald(address, logging.StreamHandler(otherwise))
+    handler.setFormatter(logs.Journal(tracebacks=True))
+    handler.handle(record)
+
+
+def test_the_journal_gets_the_fields_of_a_line(tmp_path: Path) -> None:
+    """`journalctl ANOMALYD_CHANNEL=...` finds it, and a value can't forge another field."""
+    address, otherwise = str(tmp_path / "journal"), io.StringIO()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(address)
+        forged = "a\nPRIORITY=0"
+        _to_journal(address, otherwise, _with_error(_record("raised", channel=forged)))
+        fields = _fields(journal.recv(65536))
+    assert ("6", "anomalyd", forged) == tuple(
+        fields[name] for name in ("PRIORITY", "SYSLOG_IDENTIFIER", "ANOMALYD_CHANNEL")
+    )
+    first, *trace = fields["MESSAGE"].splitlines()
+    assert "pipeline: raised: ValueError: bad\\nvalue" == first
+    assert trace
+    assert not [line for line in trace if line.startswith("<")]
+    assert "" == otherwise.getvalue()
+
+
+def test_a_line_that_journald_does_not_take_goes_to_the_stream(tmp_path: Path) -> None:
+    otherwise = io.StringIO()
+    _to_journal(str(tmp_path / "nobody"), otherwise, _record("ready"))
+    assert "<6>pipeline: ready\n" == otherwise.getvalue()

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from anomalyd.errors import ConfigError
-from anomalyd.settings import Mqtt, Settings, Stream, flatten, load, unknown_environment
+from anomalyd.settings import Http, Mqtt, Settings, Stream, flatten, load, unknown_environment
 
 CONTRACT = """
 [mqtt]
@@ -189,6 +189,42 @@ def test_a_mistake_does_not_show_the_password(tmp_path: Path, text: str) -> None
     assert "s3cret" not in mistake(tmp_path, text)
 
 
+def test_the_token_comes_from_a_file_or_a_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the password does; it is not shown either."""
+    (tmp_path / "token").write_text("t0ken\n")
+    settings = load(written(tmp_path, f'[http]\ntoken_file = "{tmp_path}/token"\n'))
+    assert settings.http_token is not None
+    assert "t0ken" == settings.http_token.get_secret_value()
+    assert "t0ken" not in repr(settings) + settings.model_dump_json()
+    (tmp_path / "http_token").write_text("other\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    token = load(None).http_token
+    assert token is not None
+    assert "other" == token.get_secret_value()
+
+
+def test_an_empty_secret_is_a_mistake(tmp_path: Path) -> None:
+    """It would let everybody in."""
+    (tmp_path / "token").write_text("\n")
+    assert "is empty" in mistake(tmp_path, f'[http]\ntoken_file = "{tmp_path}/token"\n')
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_token(host: str) -> None:
+    assert Settings(http=Http(host=host)).http.local
+
+
+def test_beyond_this_machine_needs_token_and_tls_or_a_word(tmp_path: Path) -> None:
+    """One of the two is not enough: a token in the clear is everybody's."""
+    (tmp_path / "token").write_text("t0ken\n")
+    token = f'[http]\nhost = "0.0.0.0"\ntoken_file = "{tmp_path}/token"\n'
+    assert "http.certificate_file" in mistake(tmp_path, token)
+    load(written(tmp_path, token + 'certificate_file = "c"\nkey_file = "k"\n'))
+    load(written(tmp_path, '[http]\nhost = "0.0.0.0"\ninsecure = true\n'))
+
+
 # --- mistakes ---------------------------------------------------------------------------------
 
 
@@ -203,11 +239,15 @@ def test_a_mistake_does_not_show_the_password(tmp_path: Path, text: str) -> None
         ),
         ("[alerts]\nzzzzzz = 1\n", "alerts.zzzzzz is not a setting"),
         ("[[streams]]\nvalue = 'x'\n", "streams.0.topic is missing"),
-        ("[mqtt]\nport = 0\n", "mqtt.port = 0: "),
+        ("[mqtt]\nport = 0\n", "mqtt.port = 0: must be a whole number, at least 1, at most 65535"),
         ("[mqtt]\nport = 'high'\n", "mqtt.port = 'high': "),
         ("[mqtt]\nqos = 3\n", "mqtt.qos = 3: "),
-        ("[log]\nlevel = 'loud'\n", "log.level = 'loud': "),
-        ("[mqtt]\ntopic_prefix = 'a/+'\n", "mqtt.topic_prefix = 'a/+': "),
+        (
+            "[log]\nlevel = 'loud'\n",
+            "log.level = 'loud': must be one of debug, info, ",
+        ),
+        ("[mqtt]\ntopic_prefix = 'a/+'\n", "mqtt.topic_prefix = 'a/+': must be a text, as "),
+        ("[[streams]]\ntopic = ''\n", "streams.0.topic = '': must be a text, not empty"),
         ("instance = 'a/b'\n", "instance = 'a/b': "),
         ("[alerts]\nbudget_per_week = nan\n", "alerts.budget_per_week = nan: "),
         ("[mqtt]\nreconnect_max_s = inf\n", "mqtt.reconnect_max_s = inf: "),
@@ -220,6 +260,9 @@ def test_a_mistake_does_not_show_the_password(tmp_path: Path, text: str) -> None
             "[[streams]]\ntopic = 'a'\nlow = 5\nhigh = 5\n",
             "streams.0: low = 5 must be less than high = 5",
         ),
+        ("[http]\nhost = '0.0.0.0'\n", "http.host = '0.0.0.0' can be reached from other machines"),
+        ("[http]\nhost = 'plant.local'\n", "or http.insecure = true"),
+        ("[http]\nkey_file = 'k'\n", "http: certificate_file and key_file go together"),
         ("[mqtt\n", "anomalyd.toml: "),
         ("mqtt = 1\n", "mqtt = 1: "),
     ],

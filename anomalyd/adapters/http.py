@@ -7,19 +7,23 @@ must only read, and return soon. It takes no signals and configures no logging.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from anomalyd.errors import ServiceFailed
+from anomalyd.errors import ConfigError, ServiceFailed
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +54,20 @@ class HttpServer:
         render_metrics: Callable[[], bytes],
         healthy: Callable[[], tuple[bool, str]],
         ready: Callable[[], tuple[bool, Mapping[str, object]]],
+        token: str | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
     ) -> None:
+        """`token`: what every page but /-/healthy asks for. `certificate` and `key`: TLS. Raises
+        ConfigError."""
         self.port = port
         self._host = host
-        self._server = _Server(_config(_application(render_metrics, healthy, ready)))
+        if certificate and key:
+            _check_pair(certificate, key)
+        application: ASGIApp = _application(render_metrics, healthy, ready)
+        if token:
+            application = _Guard(application, token)
+        self._server = _Server(_config(application, certificate, key))
         self._thread: threading.Thread | None = None
 
     @property
@@ -111,9 +125,37 @@ class _Server(uvicorn.Server):
                 transport.abort()
 
 
-def _config(application: Starlette) -> uvicorn.Config:
+class _Guard:
+    """Asks for the bearer token. /-/healthy says nothing that an orchestrator may not know."""
+
+    def __init__(self, application: ASGIApp, token: str) -> None:
+        self._application = application
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if scope["path"] == "/-/healthy" or hmac.compare_digest(given, self._expected):
+            return await self._application(scope, receive, send)
+        challenge = {"WWW-Authenticate": "Bearer"}
+        refused = PlainTextResponse("a bearer token, please\n", 401, challenge)
+        return await refused(scope, receive, send)
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    """Here, where a mistake is one line, and not on the thread."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"http.certificate_file = {certificate}, http.key_file = {key}: {error}"
+        ) from error
+
+
+def _config(application: ASGIApp, certificate: Path | None, key: Path | None) -> uvicorn.Config:
     return uvicorn.Config(
         application,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         loop="asyncio",
         http="h11",
         ws="none",

@@ -5,8 +5,9 @@
 at scrape time; it counts nothing itself and never reaches into the pipeline.
 
 The fixed families go through prometheus_client. The series of each channel are written as text with
-cached label prefixes: 10 000 channels cost 10 to 30 ms, and a channel that is no longer in the
-snapshot is gone from the next scrape.
+cached label prefixes, and a channel that is no longer in the snapshot is gone from the next scrape.
+`metrics.per_channel` bounds them. A text is served again for `_REST` times as long as it took to
+write: however often somebody scrapes, scoring keeps nine tenths of the interpreter.
 
 A stream's wildcards become labels. A name that Prometheus or this file already uses (`channel`,
 `instance`, `job`, `le`, `quantile`, or `__` in front) gets `label_` in front, so `{instance}` is
@@ -17,9 +18,11 @@ get a `_` behind.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress, product
+from operator import itemgetter, mod
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,11 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+
+from anomalyd.settings import Metrics
+
+_Lines = tuple[Any, ...]
+"""the labels, and a format of a line for each of FIGURES"""
 
 # (family, field of the snapshot, meaning)
 _COUNTERS = (
@@ -58,6 +66,18 @@ _COUNTERS = (
 )
 _GAUGES = (
     ("anomalyd_mqtt_connected", "mqtt_connected", "1 while connected to the broker."),
+    (
+        "anomalyd_state_saved_timestamp_seconds",
+        "state_saved_s",
+        "When the newest generation of the state was copied; 0 before the first.",
+    ),
+    ("anomalyd_state_save_seconds", "state_save_s", "What writing it took."),
+    ("anomalyd_state_copy_seconds", "state_copy_s", "What copying it took: scoring waits for it."),
+    (
+        "anomalyd_state_channels_restored",
+        "state_channels_restored",
+        "Channels that went on at the start from what was saved.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -80,14 +100,33 @@ _GAUGES = (
         "alarm_rate_per_week",
         "Alarms that the whole instance raises a week, as measured.",
     ),
+    (
+        "anomalyd_channels_silent",
+        "channels_silent",
+        "Channels that have been silent for longer than their pace explains.",
+    ),
+    ("anomalyd_disk_free_bytes", "disk_free_bytes", "Free where the state is kept."),
+    ("anomalyd_disk_size_bytes", "disk_size_bytes", "Size of the file system of the state."),
+    ("anomalyd_memory_limit_bytes", "memory_limit_bytes", "Memory that the process may use."),
 )
 
 _PERCENTILES = (10, 50, 90)
 _TAKEN = frozenset({"channel", "instance", "job", "le", "quantile"})
-_SCORE_HEAD = (
-    "# HELP anomalyd_score Anomaly score of a channel's last reading; 1 is the alert threshold.\n"
-    "# TYPE anomalyd_score gauge\n"
+_REST = 9.0
+
+FIGURES = (
+    ("anomalyd_score", "Anomaly score of a channel's last reading; 1 is the alert threshold."),
+    ("anomalyd_value", "A channel's last reading, in its own unit; none while it is silent."),
+    ("anomalyd_expected", "What was expected of a channel's last reading."),
+    ("anomalyd_lower", "Lower end of the band that a channel's last reading was expected in."),
+    ("anomalyd_upper", "Upper end of the band that a channel's last reading was expected in."),
 )
+"""(family, meaning) of the series that each channel has"""
+
+# A counter that begins at 1 has no increase: every transition is there from the start.
+_KINDS = ("residual", "relation", "stuck", "range", "forecast")
+_TRANSITIONS = ("raised", "updated", "cleared")
+_ALERTS = tuple(product(_KINDS, ("warning", "critical"), _TRANSITIONS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +134,8 @@ class Snapshot:
     """What is known at the time of a scrape: counts since the start, and states of now.
 
     `latency_counts` has one count per bucket (not cumulative) and one more for what was slower
-    than the last of `latency_bounds_s`. `channel_names`, `channel_labels` and `scores` are columns
-    of the same length; a score of NaN is a channel that can't be scored now, and has no series.
+    than the last of `latency_bounds_s`. `channel_names`, `channel_labels` and `figures` are columns
+    of the same length; a figure that is NaN has no series.
     """
 
     version: str
@@ -120,22 +159,39 @@ class Snapshot:
     alerts_unpublished: int
     outbox_unsaved: int
     commands: Mapping[tuple[str, str], int]  # verb, result
+    state_saved_s: float
+    state_save_s: float
+    state_copy_s: float
+    state_channels_restored: int
     mqtt_connected: bool
     mqtt_connects: int
     inbox_messages: int
     inbox_capacity: int
     channel_names: Sequence[str]
     channel_labels: Sequence[Mapping[str, str]]
-    scores: NDArray[np.floating[Any]]  # (channels,)
+    channels_silent: int
+    figures: NDArray[np.floating[Any]]  # (len(FIGURES), channels)
+    disk_free_bytes: int  # of the file system that the state is on
+    disk_size_bytes: int
+    memory_limit_bytes: int
     skill: NDArray[np.floating[Any]]  # (channels,), NaN where unknown
 
 
 class Collector:
     """Renders what `snapshot()` returns, and the process's own metrics."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._snapshot = snapshot
-        self._prefixes: dict[str, tuple[Mapping[str, str], str]] = {}
+        self._metrics = metrics
+        self._clock = clock
+        self._text = b""
+        self._good_until = -np.inf
+        self._known: dict[str, _Lines] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
@@ -143,26 +199,50 @@ class Collector:
 
     def render(self) -> bytes:
         """The exposition, in the text format 0.0.4."""
+        began = self._clock()
+        if began >= self._good_until:
+            self._text = self._write()
+            ended = self._clock()
+            self._good_until = ended + _REST * (ended - began)
+        return self._text
+
+    def _write(self) -> bytes:
         snapshot = self._snapshot()
         registry = CollectorRegistry()
         registry.register(_Families(snapshot))
-        scores = "".join(self._scores(snapshot)).encode(errors="replace")
-        return generate_latest(registry) + scores + generate_latest(self._process)
+        series = "".join(self._series(snapshot)).encode(errors="replace")
+        return generate_latest(registry) + series + generate_latest(self._process)
 
-    def _scores(self, snapshot: Snapshot) -> Iterator[str]:
-        yield _SCORE_HEAD
-        known, current = self._prefixes, {}
-        columns = zip(
-            snapshot.channel_names, snapshot.channel_labels, snapshot.scores.tolist(), strict=True
-        )
-        for name, labels, score in columns:
-            prefix = known.get(name)
-            if prefix is None or prefix[0] != labels:
-                prefix = (dict(labels), _prefix(name, labels))
-            current[name] = prefix
-            if score == score:  # not NaN
-                yield f"anomalyd_score{prefix[1]}{score:.6g}\n"
-        self._prefixes = current
+    def _series(self, snapshot: Snapshot) -> Iterator[str]:
+        known, current = self._known, {}
+        columns = self._shown(snapshot)
+        for at in columns.tolist():
+            name, labels = snapshot.channel_names[at], snapshot.channel_labels[at]
+            lines = known.get(name)
+            if lines is None or lines[0] != labels:
+                lines = (dict(labels), *_lines(name, labels))
+            current[name] = lines
+        self._known = current
+        for place, (family, meaning) in enumerate(FIGURES):
+            yield f"# HELP {family} {meaning}\n# TYPE {family} gauge\n"
+            figures = snapshot.figures[place, columns]
+            there = ~np.isnan(figures)
+            formats = compress(map(itemgetter(place + 1), current.values()), there.tolist())
+            # One call of C for all of a family's lines: nothing in Python is done for each.
+            yield "".join(map(mod, formats, figures[there].tolist()))
+
+    def _shown(self, snapshot: Snapshot) -> NDArray[np.intp]:
+        """Places of the channels that have series."""
+        number, mode = len(snapshot.channel_names), self._metrics.per_channel
+        if mode == "auto":
+            mode = "on" if number <= self._metrics.auto_channels else "topk"
+        if mode == "on":
+            return np.arange(number)
+        if mode == "off":
+            return np.arange(0)
+        # Stable, so that of equal scores the same channels keep their series.
+        order = np.argsort(-np.nan_to_num(snapshot.figures[0]), kind="stable")
+        return np.sort(order[: self._metrics.topk])
 
 
 class _Families:
@@ -212,7 +292,7 @@ def _channels(snapshot: Snapshot) -> Metric:
 def _alerts(snapshot: Snapshot) -> Metric:
     labels = ["kind", "severity", "transition"]
     family = CounterMetricFamily("anomalyd_alerts", "Transitions of alerts.", labels=labels)
-    for values, count in snapshot.alerts.items():
+    for values, count in (dict.fromkeys(_ALERTS, 0) | dict(snapshot.alerts)).items():
         family.add_metric(list(values), count)
     return family
 
@@ -276,11 +356,14 @@ def _info(name: str, meaning: str, things: Sequence[Mapping[str, str]]) -> Metri
     return family
 
 
-def _prefix(name: str, labels: Mapping[str, str]) -> str:
+def _lines(name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """A format of a line for each of FIGURES."""
     names = {"channel": name}
     for label, value in labels.items():
         names[_label_name(label, names)] = value
-    return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in names.items()) + "} "
+    inside = ",".join(f'{key}="{_escape(value)}"' for key, value in names.items())
+    inside = inside.replace("%", "%%")
+    return tuple(f"{family}{{{inside}}} %.6g\n" for family, _ in FIGURES)
 
 
 def _label_name(wildcard: str, used: Mapping[str, str]) -> str:

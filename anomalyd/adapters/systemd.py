@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 _SEND_TIMEOUT_S = 1.0
@@ -22,6 +23,11 @@ class Notifier:
     def ready(self) -> None:
         """The daemon can do its work: `systemctl start` returns."""
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The configuration is read again; `ready` ends it."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
     def stopping(self) -> None:
         """The daemon is draining."""

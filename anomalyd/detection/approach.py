@@ -69,11 +69,7 @@ class Approach:
         clear_readings: int,
         update_every_s: float,
     ) -> None:
-        self._rate = budget_per_week / WEEK_S
-        self._most_credit = max(1.0, budget_per_week)
-        self._pending_readings = pending_readings
-        self._clear_readings = clear_readings
-        self._update_every_s = update_every_s
+        self.change_rules(budget_per_week, pending_readings, clear_readings, update_every_s)
         self._limits = np.zeros((capacity, 2))
         self._standing = np.zeros(capacity, dtype=np.int8)
         self._side = np.zeros(capacity, dtype=np.int8)
@@ -84,8 +80,22 @@ class Approach:
         self._told = np.zeros(capacity)
         self._firm = np.zeros((capacity, 2, LEVELS), dtype=np.bool_)
         self._against = np.zeros((capacity, 2, LEVELS), dtype=np.int8)
-        self._crossing = np.zeros((4, capacity, 2, LEVELS))
+        self._crossing = tuple(np.zeros((4, capacity, 2, LEVELS)))
         self._fresh = np.zeros(capacity, dtype=np.bool_)
+
+    def change_rules(
+        self,
+        budget_per_week: float,
+        pending_readings: int,
+        clear_readings: int,
+        update_every_s: float,
+    ) -> None:
+        """Credit that a channel has is kept, up to what it may have now."""
+        self._rate = budget_per_week / WEEK_S
+        self._most_credit = max(1.0, budget_per_week)
+        self._pending_readings = pending_readings
+        self._clear_readings = clear_readings
+        self._update_every_s = update_every_s
 
     def reset(self, rows: Rows, low: float, high: float) -> None:
         """Begin the channels in `rows` anew; infinite where there is no limit."""

@@ -53,6 +53,11 @@ class Cadence:
         interval = self._interval[rows]
         return np.where(interval > 0.0, interval, 1.0)
 
+    def longest_silence_s(self, rows: Rows) -> Floats:
+        """(B,) silence that is a gap, in seconds; infinite where the pace isn't known yet."""
+        known = (self._steps[rows] > 2.0) & (self._interval[rows] > 0.0)
+        return np.where(known, self._gap_intervals * self._interval[rows], np.inf)
+
     def last_s(self, rows: Rows) -> Floats:
         """(B,) time of the newest reading."""
         return self._last[rows]
@@ -64,6 +69,10 @@ class Cadence:
     def settling(self, rows: Rows) -> Flags:
         """(B,) the channel has just come back from a gap and can't be scored yet."""
         return self._settling[rows] > 0
+
+    def gaps(self, rows: Rows, since_s: Floats) -> Flags:
+        """(B,) such a time between two readings of each channel is no ordinary step."""
+        return since_s > self._gap_intervals * self.interval_s(rows)
 
     def judge(self, rows: Rows, times: Floats) -> Beat:
         """Look at one reading of each channel in `rows` (unique); changes nothing."""

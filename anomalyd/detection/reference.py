@@ -8,10 +8,12 @@ it ends, or until it is accepted as the new normal and the channel is commission
 How far the level may be from the mean is a Student-t prediction interval for one more batch mean
 (batch means: Conway, 1963). A channel whose batches follow each other (a drift, a slow cycle) shows
 it in the ratio of von Neumann, 1941: it has fewer independent batches than batches, and hardly any
-degrees of freedom, so that a channel without a level of its own stays silent. On top stands an
-exponential tail of the stays near the limit that ended by themselves (peaks over threshold:
-Pickands, 1975), which keeps the promise where batches are no bell curve. Student's quantiles:
-Wallace, "Bounds on normal approximations to Student's and the chi-square distributions", 1959.
+degrees of freedom, so that a channel without a level of its own stays silent. Batches with a
+greater kurtosis than a bell curve's (bursts) have the freedom of the Student-t with that kurtosis,
+4 + 6 / excess (by the method of moments). On top stands an exponential tail of the stays near the
+limit that ended by themselves (peaks over threshold: Pickands, 1975), which keeps the promise where
+batches are no bell curve. Student's quantiles: Wallace, "Bounds on normal approximations to
+Student's and the chi-square distributions", 1959.
 
 Called by the pipeline on its thread, which owns it: no locks. O(1) a reading, no readings kept.
 """
@@ -45,11 +47,11 @@ _TINY = 1e-12
 
 (
     COUNT, LEVEL, SPREAD, SUM, SUMMED,
-    BATCHES, MEAN, VARIANCE, STEP, LAST,
-    ASIDE, ASIDE_MEAN, ASIDE_VARIANCE, ASIDE_STEP,
+    BATCHES, MEAN, VARIANCE, STEP, FOURTH, LAST,
+    ASIDE, ASIDE_MEAN, ASIDE_VARIANCE, ASIDE_STEP, ASIDE_FOURTH,
     PEAK, STAY, PEAKS, EXCESS, WATCHED,
-) = range(19)  # fmt: skip
-_SIZE = 19
+) = range(21)  # fmt: skip
+_SIZE = 21
 
 
 class Held(NamedTuple):
@@ -143,8 +145,17 @@ def _predicted(state: Floats, batches: Floats) -> tuple[Floats, Floats]:
     kept = np.minimum(batches, _MEMORY_BATCHES)
     ratio = 0.5 * state[STEP] / np.maximum(state[VARIANCE], 1e-300)
     ratio = np.clip(ratio + _SLACK / np.sqrt(kept + 1.0), 0.0, 1.0)
-    freedom = np.maximum((kept - 1.0) * ratio, _FEWEST)
+    freedom = np.minimum((kept - 1.0) * ratio, _heavy(state, kept))
+    freedom = np.maximum(freedom, _FEWEST)
     return freedom, np.sqrt(state[VARIANCE] * (kept + 1.0) / (kept - 1.0))
+
+
+def _heavy(state: Floats, batches: Floats) -> Floats:
+    """Degrees of freedom of the Student-t with the kurtosis of the batches; infinite where it isn't
+    above a bell curve's by more than chance."""
+    kurtosis = state[FOURTH] / np.maximum(state[VARIANCE], 1e-150) ** 2
+    excess = kurtosis - 3.0 - _SLACK * np.sqrt(24.0 / batches)
+    return np.asarray(np.where(excess > 0.0, 4.0 + 6.0 / np.maximum(excess, _TINY), np.inf))
 
 
 def _student(z: Floats, freedom: Floats) -> Floats:
@@ -178,7 +189,7 @@ def _end_stays(state: Floats, ended: Flags, ease: Floats) -> None:
     merged = normal & (state[ASIDE] > 0.0)
     if merged.any():
         state[:, merged] = _merged(state[:, merged])
-    state[ASIDE : ASIDE_STEP + 1, ended] = 0.0
+    state[ASIDE : ASIDE_FOURTH + 1, ended] = 0.0
 
 
 def _merged(state: Floats) -> Floats:
@@ -186,6 +197,8 @@ def _merged(state: Floats) -> Floats:
     kept, aside = np.minimum(state[BATCHES], _MEMORY_BATCHES), state[ASIDE]
     share = aside / (kept + aside)
     between = state[ASIDE_MEAN] - state[MEAN]
+    state[FOURTH] += share * (state[ASIDE_FOURTH] - state[FOURTH])
+    state[FOURTH] += share * (1.0 - share) * between**4
     state[VARIANCE] += share * (state[ASIDE_VARIANCE] - state[VARIANCE])
     state[VARIANCE] += share * (1.0 - share) * between * between
     state[STEP] += share * (state[ASIDE_STEP] - state[STEP])
@@ -214,6 +227,8 @@ def _take(state: Floats, at: int, chosen: Flags, batch: Floats) -> None:
     # The very first batch has none before it.
     step = np.where(state[BATCHES] == 0.0, 0.0, step)
     state[at + 1] += rate * off
-    state[at + 2] += rate * ((1.0 - rate) * off * off - state[at + 2])
+    square = (1.0 - rate) * off * off
+    state[at + 2] += rate * (square - state[at + 2])
     state[at + 3] += rate * (step * step - state[at + 3])
+    state[at + 4] += rate * (square * square - state[at + 4])
     state[at] += chosen

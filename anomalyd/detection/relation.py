@@ -104,6 +104,19 @@ class Relations:
         self._asset[member] = -1
         self._restart(assets)
 
+    @property
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(capacity,) asset and seat of each channel; all other columns are over assets."""
+        return self._asset, self._slot
+
+    def reseat(self, rows: Rows) -> None:
+        """The places of the channels in `rows` were written: let their assets know them there."""
+        member = rows[self._asset[rows] >= 0]
+        assets, slots = self._at(member)
+        self._rows[assets] = 0
+        self._rows[assets, slots] = member + 1
+        self._active[assets] &= self._rows[assets] > 0
+
     def empty(self, asset: int) -> bool:
         """No channel is a member of it."""
         return not self._rows[asset].any()

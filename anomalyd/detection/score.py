@@ -37,11 +37,16 @@ _RESIDUAL, _NOISE, _HABIT, _RELATION = (0.53, 1.67), (0.50, 1.94), (0.54, 2.05),
 _SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT, _RELATION]).T[
     :, :, None
 ]
+# Noise comes in bursts: from one event in 2 000 readings on, its line is flatter (slope, offset).
+_RARE_NOISE = 0.43, 2.13
 _MEASURED = 4.0
 # After an alarm a channel must surprise more, by half the logarithm of one more than the alarms of
 # late; and for a while only a greater surprise than the last is an event of its own.
 _CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0
 _ALMOST = 0.99
+# What has alarmed lately and does so again is what the channel does at times (a pump that starts
+# once a day): it is learnt, or it would alarm for ever.
+_RECURRING = 0.75
 # However slow a channel and however large its budget, an event is one in a thousand readings: what
 # happens more often wasn't measured, and with much more risk than that nothing at all would alarm.
 _MOST_RISK = 1e-3
@@ -184,7 +189,8 @@ class Scorer:
         spared = self._spare(rows, look)
         learns = learns & ~spared
         self._views.learn(rows, values, look.seen, learns, spared)
-        renewed = self._tails.learn(rows, look.at, learns & look.seen.known)
+        recurs = raised & (self._alarms[rows] > _RECURRING)
+        renewed = self._tails.learn(rows, look.at, (learns | recurs) & look.seen.known)
         self._alarms[rows] += raised - self._alarms[rows] / _FORGIVING_READINGS
         self._follow_peaks(rows, np.where(np.isnan(look.score), 0.0, look.rarity))
         if renewed.any():
@@ -218,14 +224,21 @@ class Scorer:
 def _rarity(surprise: Floats) -> Floats:
     """(views, B) of surprises: a line as measured, and a decade for a decade beyond."""
     line = _SLOPES * surprise + _OFFSETS
+    slope, offset = _RARE_NOISE
+    line[View.NOISE] = np.minimum(line[View.NOISE], slope * surprise[View.NOISE] + offset)
     beyond = np.maximum(line - _MEASURED, 0.0)
-    return np.asarray(line + beyond * (1.0 / _SLOPES - 1.0))
+    slopes = _SLOPES.copy()
+    slopes[View.NOISE] = slope
+    return np.asarray(line + beyond * (1.0 / slopes - 1.0))
 
 
 def _surprise(rarity: Floats) -> Floats:
     """(views, B) surprises of such a `rarity` (B,): the inverse."""
     line = np.minimum(rarity, _MEASURED)
-    return np.asarray((line - _OFFSETS) / _SLOPES + np.maximum(rarity - _MEASURED, 0.0))
+    surprise = (line - _OFFSETS) / _SLOPES
+    slope, offset = _RARE_NOISE
+    surprise[View.NOISE] = np.maximum(surprise[View.NOISE], (line - offset) / slope)
+    return np.asarray(surprise + np.maximum(rarity - _MEASURED, 0.0))
 
 
 def _reference(

@@ -62,6 +62,8 @@ class Tails:
         views = len(steepest)
         self._steepest = np.array(steepest)
         self._cells = np.arange(views) * BINS  # of a channel's first bin, for each view
+        for constant in (self._climbing, self._steepest, self._cells):
+            constant.setflags(write=False)
         # zeros, not empty: the pages of rows that are never used are never touched.
         # How many values were in the top 1, 2, ... bins.
         self._above = np.zeros((capacity, views, BINS), dtype=np.float32)

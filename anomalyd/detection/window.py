@@ -44,6 +44,15 @@ class Windows:
         """(B,) the newest value of each channel; 0 where there is none."""
         return self._values[rows, (self._count[rows] - 1) % self.length]
 
+    def before_last(self, rows: Rows) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """(B, length - 1) times and values before the newest, oldest first, and (B,) how many of
+        them, the newest, there are."""
+        count = self._count[rows]
+        slots = (count[:, None] - self.length + np.arange(self.length - 1)) % self.length
+        at = rows[:, None], slots
+        filled = np.clip(count - 1, 0, self.length - 1)
+        return self._times[at], self._values[at], filled
+
     def append(
         self, rows: Rows, times: Floats, values: Floats, expected: Floats, replace: Flags
     ) -> None:

@@ -29,6 +29,7 @@ class AssetPredictor:
         self.members = len(network.config.members)
         self._network = network.eval()
         self._scale = network.scale.numpy().astype(np.float64)
+        self._scale.setflags(write=False)
         shape = (capacity, network.config.hidden)
         self._h, self._c = (np.zeros(shape, dtype=np.float32) for _ in range(2))
         self._count, self._mean, self._square = (np.zeros(capacity) for _ in range(3))

@@ -6,10 +6,12 @@ expect next. h and c are columns over channels, like everything else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from anomalyd.detection.experts import HORIZONS, Beats, ExpertBank
 from anomalyd.detection.reading import Floats, Rows
@@ -33,6 +35,8 @@ class Predictor(Protocol):
     """What every predictor of one channel's next value can do."""
 
     name: str
+    bank: ExpertBank
+    """the experts' running state, which outlives a change of network"""
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
@@ -42,6 +46,12 @@ class Predictor(Protocol):
 
     def quantum(self, rows: Rows) -> Floats:
         """(B,) the channel's resolution; 0 while it has never changed."""
+
+    def rebuild(
+        self, rows: Rows, values: Floats, filled: NDArray[np.int64], beats: Sequence[Beats]
+    ) -> None:
+        """Make what the network remembers of the channels in `rows` anew, from their windows
+        (B, W), oldest first, of which the newest `filled` (B,) count. `beats`: W of B channels."""
 
     def skill(self, rows: Rows) -> Floats:
         """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
@@ -53,7 +63,7 @@ class NextStepPredictor:
     def __init__(self, network: NextStep, name: str, capacity: int) -> None:
         self.name = name
         self._network = network.eval()
-        self._bank = ExpertBank(capacity)
+        self.bank = ExpertBank(capacity)
         shape = (capacity, network.config.hidden)
         # numpy's zeros are not touched until used, torch's are: 50 000 rows cost nothing at first.
         self._h = np.zeros(shape, dtype=np.float32)
@@ -63,22 +73,22 @@ class NextStepPredictor:
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
-        self._bank.reset(rows)
+        self.bank.reset(rows)
         self._h[rows] = 0.0
         self._c[rows] = 0.0
         self._steps[rows] = 0
 
     def quantum(self, rows: Rows) -> Floats:
         """(B,) the channel's resolution; 0 while it has never changed."""
-        return self._bank.quantum(rows)
+        return self.bank.quantum(rows)
 
     def skill(self, rows: Rows) -> Floats:
         """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
-        return self._bank.skill(rows)
+        return self.bank.skill(rows)
 
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
         """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
-        outlook = self._bank.observe(rows, values, beats)
+        outlook = self.bank.observe(rows, values, beats)
         with torch.inference_mode():
             forecast, h, c = self._network.step(
                 torch.from_numpy(outlook.features),
@@ -91,11 +101,32 @@ class NextStepPredictor:
             self._h[rows] = h.numpy()
             self._c[rows] = c.numpy()
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
-        self._bank.tell(rows, ahead[:, 0])
+        self.bank.tell(rows, ahead[:, 0])
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
         expected = np.stack([ahead[:, 0], before, outlook.usual])
         return Prediction(expected, outlook.scale * scale, ahead.T)
+
+    def rebuild(
+        self, rows: Rows, values: Floats, filled: NDArray[np.int64], beats: Sequence[Beats]
+    ) -> None:
+        """Make what the network remembers of the channels in `rows` anew, from their windows
+        (B, W), oldest first, of which the newest `filled` (B,) count. `beats`: W of B channels.
+
+        The bank stays as it is: it has seen more than the windows hold.
+        """
+        anew = NextStepPredictor(self._network, self.name, rows.size)
+        for step, beat in enumerate(beats):
+            there = np.flatnonzero(step >= len(beats) - filled)
+            at = Beats(beat.times[there], beat.interval_s[there], beat.after_gap[there])
+            anew.observe(there, values[there, step], at)
+        for column, figures in (
+            (self._h, anew._h),
+            (self._c, anew._c),
+            (self._steps, anew._steps),
+            (self._waiting, anew._waiting),
+        ):
+            column[rows] = figures
 
     def _said_before(self, rows: Rows, ahead: Floats) -> Floats:
         """Remember the furthest forecasts (B,); what they said of the next value."""

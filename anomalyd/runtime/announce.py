@@ -58,6 +58,10 @@ class Announcer:
         self._scores = scores
         self._encoder = msgspec.json.Encoder()
 
+    def publish_scores(self, scores: bool) -> None:
+        """Whether every verdict is published, from now on."""
+        self._scores = scores
+
     def tell(self, outcome: Outcome) -> None:
         """Hand over the transitions in order, then the scores where that is asked for."""
         if outcome.alerts:
@@ -97,6 +101,13 @@ class Announcer:
             alert.score,
             alert.id,
             alert.reason,
+            extra={
+                "channel": alert.channel,
+                "alert": alert.id,
+                "kind": alert.kind,
+                "severity": alert.severity,
+                "transition": alert.transition,
+            },
         )
 
     def _tell_scores(self, verdicts: Verdicts) -> None:

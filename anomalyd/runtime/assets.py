@@ -9,7 +9,6 @@ what a fault does to the relations of a machine stays as long as the fault.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +18,11 @@ from anomalyd.detection.combine import cauchy
 from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.detection.reference import Held, Reference
 from anomalyd.detection.relation import Compared, Relations
+from anomalyd.detection.sustained import Astray
 from anomalyd.model.asset_predictor import AssetPredictor
 
 _SMOOTHING = 8.0
 _FLOOR = 0.1  # of the usual error: no smaller change of a residual is one
-
-
-class Astray(NamedTuple):
-    """What the assets' networks say of B channels; arrays (B,)."""
-
-    score: Floats
-    """0 where nothing is known"""
-    expected: Floats
-    """channel units, NaN where nothing is known"""
-    limit: Floats
 
 
 class Assets:
@@ -52,9 +42,27 @@ class Assets:
         self._scale = np.ones(shape)
         self._expected, self._limit = (np.full(shape, np.nan) for _ in range(2))
 
+    @property
+    def predictors(self) -> Sequence[AssetPredictor]:
+        """One for each class of assets."""
+        return self._predictors
+
+    @property
+    def seating(self) -> Sequence[NDArray[np.generic]]:
+        """The columns over assets, which follow from who has joined; all others are over
+        channels."""
+        return self._seats, self._class, self._served
+
+    def seated(self, predictor: AssetPredictor) -> Rows:
+        """Rows of the channels in assets that `predictor` serves."""
+        mine = self._served & (self._class == self._predictors.index(predictor))
+        rows: Rows = self._seats[mine].ravel()
+        return np.asarray(rows[rows >= 0])
+
     def join(self, row: int, asset: int, channel: Channel) -> None:
         """Give a channel its seat, where the class of its asset has one for it."""
-        predictor = self._of_stream[channel.stream] if self._predictors else None
+        known = bool(self._predictors) and channel.stream >= 0
+        predictor = self._of_stream[channel.stream] if known else None
         if predictor is None or channel.member not in predictor.seats:
             return
         seat = predictor.seats.index(channel.member)

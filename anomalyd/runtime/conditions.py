@@ -28,14 +28,16 @@ class Conditions:
             known = name in self._now
             self._now[name] = why
         if not known:
-            log.error("degraded condition=%s: %s", name, why)
+            log.error("degraded condition=%s: %s", name, why, extra={"condition": name})
 
     def end(self, name: str) -> None:
         """Its cause is gone; where it did not hold, nothing happens."""
         with self._lock:
             ended = self._now.pop(name, None)
         if ended is not None:
-            log.warning("recovered condition=%s; it was: %s", name, ended)
+            log.warning(
+                "recovered condition=%s; it was: %s", name, ended, extra={"condition": name}
+            )
 
     def now(self) -> Mapping[str, str]:
         """name -> why, of those that hold, as a copy."""

@@ -32,6 +32,7 @@ class Inbox:
         self._messages: deque[Message] = deque()
         self._arrived = threading.Event()
         self._closed = False
+        self._discards = False
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -57,6 +58,9 @@ class Inbox:
 
     def take(self, most: int) -> list[Message]:
         """Up to `most` messages, oldest first."""
+        if self._discards:
+            self.dropped += len(self._messages)
+            self._messages.clear()
         if not self._closed:
             self._arrived.clear()
         count = min(len(self._messages), most)
@@ -64,6 +68,11 @@ class Inbox:
         if self._messages:
             self._arrived.set()
         return taken
+
+    def discard(self) -> int:
+        """After `close`: nothing more is taken. How many messages that leaves."""
+        self._discards = True
+        return len(self._messages)
 
     def close(self) -> None:
         """Nothing more is put after this; what is there can still be taken."""

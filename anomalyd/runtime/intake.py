@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from anomalyd.adapters.codec import Refused
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
-from anomalyd.detection.reading import Floats, Readings, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.detection.timestamp import seconds
 from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
@@ -27,6 +27,7 @@ from anomalyd.settings import Stream
 
 log = logging.getLogger(__name__)
 
+_NEVER_OVERDUE_S = 10.0
 _TELL_EVERY_S = 60.0
 _LONGEST_NAME = 1024  # bytes; a topic has 65 535, and who could read more
 
@@ -92,6 +93,10 @@ class Intake:
                 arrived.append(message.arrived)
         return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
 
+    def allow_skew(self, max_skew_s: float) -> None:
+        """Readings further in the future than this are rejected from now on."""
+        self._max_skew_s = max_skew_s
+
     def channel(self, name: str) -> Channel:
         """The channel that a replayed file's column stands for."""
         return channel_of(self._readers, name)
@@ -101,6 +106,11 @@ class Intake:
         rows = self._pipeline.table.rows()
         return [int(row) for row in rows[now_s - self._heard[rows] > longest_s]]
 
+    def overdue(self, rows: Rows, now_s: float) -> Flags:
+        """(B,) channels that have been silent for longer than their pace explains."""
+        longest_s = np.maximum(self._pipeline.longest_silence_s(rows), _NEVER_OVERDUE_S)
+        return now_s - self._heard[rows] > longest_s
+
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
         # Its topic's other channels are found again when they speak.
@@ -108,6 +118,17 @@ class Intake:
         log.info("channel=%s retired", self._pipeline.table[row].name)
         self._full = False
         return self._pipeline.retire(row, now_s)
+
+    def topics(self) -> dict[str, str]:
+        """Channel -> the topic that it speaks on."""
+        table = self._pipeline.table
+        return {table[row].name: topic for row, topic in self._topic_of.items()}
+
+    def adopt(self, topics: Mapping[int, str], now_s: float) -> None:
+        """Know the restored channels (row -> topic) as if they had spoken at `now_s`, monotonic:
+        nobody knows who did while the daemon was down."""
+        self._topic_of.update({row: topic for row, topic in topics.items() if topic})
+        self._heard[list(topics)] = now_s
 
     def flush(self, now_s: float) -> None:
         """Tell of what was refused and not told yet."""
@@ -130,7 +151,7 @@ class Intake:
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
-        elif self._topic_of[row] != message.topic:
+        elif self._topic_of.get(row, message.topic) != message.topic:
             other = self._topic_of[row]
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)

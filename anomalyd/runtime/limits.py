@@ -29,7 +29,7 @@ from anomalyd.settings import Alerts, Stream
 
 
 @dataclass(slots=True)
-class _Open:
+class Standing:
     """An alert that has been raised and not cleared."""
 
     id: str
@@ -73,7 +73,33 @@ class LimitWatch:
             rules.clear_readings,
             rules.update_every_s,
         )
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, Standing] = {}
+
+    # --- what is kept -----------------------------------------------------------------------
+
+    @property
+    def columns(self) -> tuple[Approach, Blocks]:
+        """What is kept of channels with limits."""
+        return self._approach, self._blocks
+
+    def limited(self, rows: Rows) -> Flags:
+        """(B,) the channel has limits."""
+        return self._limited[rows]
+
+    @property
+    def open(self) -> dict[int, Standing]:
+        """Row -> its open alert about limits; a restart puts back what it kept of it."""
+        return self._open
+
+    def change_rules(self, rules: Alerts) -> None:
+        """The next readings are held to these."""
+        self._rules = rules
+        self._approach.change_rules(
+            rules.forecast_budget_per_week,
+            rules.pending_readings,
+            rules.clear_readings,
+            rules.update_every_s,
+        )
 
     # --- channels ---------------------------------------------------------------------------
 
@@ -197,15 +223,15 @@ class LimitWatch:
                 alerts.append(self._document(row, "updated", time_s, value))
         return alerts
 
-    def _begin(self, row: int, kind: Kind, time_s: float) -> _Open:
+    def _begin(self, row: int, kind: Kind, time_s: float) -> Standing:
         rows = np.array([row])
         # No topic, and so no channel's name, has a # in it: the id belongs to no other alert.
         name = f"{self._table[row].name}#{KIND_NAMES[kind]}"
         identity = documents.alert_id(self._instance, name, time_s)
         limit = float(self._approach.limits(rows, int(self._approach.side(rows)[0]))[0])
-        return _Open(identity, kind, time_s, limit, "", 1.0, None)
+        return Standing(identity, kind, time_s, limit, "", 1.0, None)
 
-    def _exceeded(self, row: int, time_s: float, value: float) -> _Open:
+    def _exceeded(self, row: int, time_s: float, value: float) -> Standing:
         standing = self._begin(row, Kind.RANGE, time_s)
         unit = self._unit(row)
         side = "above" if self._high(row) else "below"
@@ -214,12 +240,12 @@ class LimitWatch:
             standing.reason = f"{value:.6g}{unit} is its limit"
         return standing
 
-    def _warned(self, row: int, time_s: float) -> _Open:
+    def _warned(self, row: int, time_s: float) -> Standing:
         standing = self._begin(row, Kind.FORECAST, time_s)
         self._foresee(row, standing, time_s)
         return standing
 
-    def _foresee(self, row: int, standing: _Open, now_s: float) -> None:
+    def _foresee(self, row: int, standing: Standing, now_s: float) -> None:
         """Let an early warning say what the newest forecast does."""
         found = self._approach.crossing(np.array([row]), np.array([now_s]))
         chance, *times = (float(each[0]) for each in found)
@@ -239,7 +265,7 @@ class LimitWatch:
     def _document(self, row: int, transition: Transition, time_s: float, value: float) -> Alert:
         channel, standing = self._table[row], self._open[row]
         kind, severity = KIND_NAMES[standing.kind], _severity(standing.kind)
-        forecaster = self._forecasters[channel.stream]
+        forecaster = self._forecasters[channel.stream] if channel.stream >= 0 else None
         self._transitions[kind, severity, transition] += 1
         when = documents.iso(time_s)
         return Alert(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +31,7 @@ _DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class _OpenAlert:
+class OpenAlert:
     """An alert that has been raised and not cleared."""
 
     id: str
@@ -60,13 +60,13 @@ class OpenAlerts:
         self.regime_changes = 0
         """lasting conditions that were accepted as the new normal"""
         self._instance = instance
-        self._runbook_url = runbook_url
+        self.runbook_url = runbook_url
         self._table = table
         self._states = states
         self._windows = windows
         self._shares_of = shares_of
         self._model_of = model_of
-        self._open: dict[int, _OpenAlert] = {}
+        self._open: dict[int, OpenAlert] = {}
         self._raised: deque[float] = deque(maxlen=100_000)
         self._first_s, self._newest_s = np.inf, -np.inf
 
@@ -99,6 +99,22 @@ class OpenAlerts:
         del self._open[row]
         return [cleared]
 
+    # --- what is kept -----------------------------------------------------------------------
+
+    @property
+    def open(self) -> dict[int, OpenAlert]:
+        """Row -> its open alert; a restart puts back what it kept of it."""
+        return self._open
+
+    def history(self) -> tuple[list[float], float, float]:
+        """When alerts were raised, and the first and the newest reading; seconds since 1970."""
+        return list(self._raised), self._first_s, self._newest_s
+
+    def remember(self, raised_s: Sequence[float], first_s: float, newest_s: float) -> None:
+        """Go on from the history of before a restart."""
+        self._raised.extend(raised_s)
+        self._first_s, self._newest_s = first_s, newest_s
+
     # --- figures ----------------------------------------------------------------------------
 
     @property
@@ -122,7 +138,7 @@ class OpenAlerts:
 
     def _raise(self, row: int, time_s: float, verdicts: Verdicts, place: int) -> None:
         identity = documents.alert_id(self._instance, self._table[row].name, time_s)
-        self._open[row] = _OpenAlert(identity, time_s, self._reason(row, verdicts, place))
+        self._open[row] = OpenAlert(identity, time_s, self._reason(row, verdicts, place))
         self._raised.append(time_s)
 
     def _accept(self, row: int) -> None:
@@ -163,7 +179,7 @@ class OpenAlerts:
             recent=documents.samples(self._windows.recent(row, RECENT_READINGS)),
             model=self._model_of(row),
             instance=self._instance,
-            runbook_url=self._runbook_url,
+            runbook_url=self.runbook_url,
             accepted=standing.accepted,
         )
 

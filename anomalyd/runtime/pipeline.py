@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalyd.adapters.outbox import Window
 from anomalyd.detection.alert import AlertRules, AlertStates
@@ -30,10 +32,10 @@ from anomalyd.detection.reading import (
     State,
     Verdicts,
 )
-from anomalyd.detection.reference import COMMISSIONING_READINGS, Held, Reference
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
-from anomalyd.detection.score import SCORE_LIMIT, WEEK_S, Look, Scorer
+from anomalyd.detection.score import WEEK_S, Scorer
+from anomalyd.detection.sustained import SHARE, Sustained
 from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
 from anomalyd.model.asset_predictor import AssetPredictor
@@ -48,9 +50,6 @@ from anomalyd.settings import Alerts, Channels, Stream
 
 LARGEST_VALUE = 1e36
 """no instrument reads more, and 32-bit floats still hold it"""
-_CAUTION = 0.5
-_REFERENCE_SHARE = 0.1
-"""of a channel's budget of false alarms, for each of its references"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,21 @@ class Outcome:
         """Alerts that no reading led to."""
         nothing = np.empty(0)
         return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
+
+
+class Parts(NamedTuple):
+    """Where the pipeline keeps what it learns, for `memory.py`."""
+
+    windows: Windows
+    cadence: Cadence
+    relations: Relations
+    networks: Assets
+    limits: LimitWatch
+    predictors: Sequence[Predictor]
+    predictor: NDArray[np.int32]
+    """(capacity,) which of them serves each channel"""
+    assets: Mapping[str, int]
+    """name -> number, of assets in use"""
 
 
 class Pipeline:
@@ -97,22 +111,15 @@ class Pipeline:
         self._stillness = Stillness(capacity)
         self._relations = Relations(capacity)
         self._networks = Assets(capacity, networks)
-        self._reference = Reference(capacity)
-        self._judged = np.ones(capacity, dtype=np.bool_)
+        self._sustained = Sustained(capacity)
         self._scorer = Scorer(capacity, channels.warmup_readings)
         self._states = AlertStates(
             capacity,
-            AlertRules(
-                alerts.pending_readings,
-                alerts.clear_below,
-                alerts.clear_readings,
-                alerts.update_every_s,
-                alerts.accept_after_s,
-                alerts.critical_score,
-            ),
+            _alert_rules(alerts),
         )
-        self._expected = np.zeros((len(Expected), capacity))
+        self._expected = np.zeros((capacity, len(Expected)))
         self._score = np.zeros(capacity)
+        self._shown = np.full((capacity, 4), np.nan)
         self._maintenance: Sequence[Window] = ()
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
@@ -136,6 +143,13 @@ class Pipeline:
             self.open_alerts.transitions,
         )
 
+    def change_rules(self, alerts: Alerts) -> None:
+        """What is learnt and open stays as it is: the next readings are held to these."""
+        self._rules = alerts
+        self._states.rules = _alert_rules(alerts)
+        self.open_alerts.runbook_url = alerts.runbook_url
+        self._limits.change_rules(alerts)
+
     # --- channels ---------------------------------------------------------------------------
 
     def add(self, channel: Channel) -> int | None:
@@ -148,20 +162,22 @@ class Pipeline:
         self._predictor[row] = self._predictors.index(predictor)
         predictor.reset(rows)
         for columns in (
-            self._windows, self._stillness, self._scorer, self._states, self._reference
+            self._windows, self._stillness, self._scorer, self._states, self._sustained
         ):  # fmt: skip
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
-        self._expected[:, row] = self._score[row] = np.nan
+        self._expected[row] = self._score[row] = self._shown[row] = np.nan
         self._limits.reset(row)
         self._states.maintain(rows, until_s(self._maintenance, channel.name))
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
             asset = self._assets[channel.asset]
-            self._judged[row] = stream is None or channel.member not in stream.inputs
-            self._relations.join(row, asset, bool(self._judged[row]))
+            judged = stream is None or channel.member not in stream.inputs
+            if not judged:
+                self._sustained.excuse(row)
+            self._relations.join(row, asset, judged)
             self._networks.join(row, asset, channel)
         return row
 
@@ -178,13 +194,26 @@ class Pipeline:
         cleared += self.open_alerts.retire(row, last, now_s)
         self._relations.leave(rows)
         self._networks.leave(row)
-        self._judged[row] = True
         asset = self.table[row].asset
         if asset in self._assets and self._relations.empty(self._assets[asset]):
             self._free_assets.append(self._assets.pop(asset))
         self._states.reset(rows)
         self.table.remove(row)
         return cleared
+
+    @property
+    def parts(self) -> Parts:
+        """For what saves and restores them, on the pipeline's thread or before it runs."""
+        return Parts(
+            self._windows,
+            self._cadence,
+            self._relations,
+            self._networks,
+            self._limits,
+            self._predictors,
+            self._predictor,
+            self._assets,
+        )
 
     def _model_of(self, row: int) -> str:
         return self._predictors[int(self._predictor[row])].name
@@ -229,10 +258,12 @@ class Pipeline:
     ) -> list[Alert]:
         rows, times, values = readings.rows, readings.times, readings.values
         self._predict(rows[beat.step])
-        self._recommission(rows, times, beat)
+        silent_s, interval_s = times - self._cadence.last_s(rows), self._cadence.interval_s(rows)
+        quiet = beat.gap & (self._states.states(rows) < State.PENDING)
+        self._sustained.recommission(rows, silent_s, interval_s, quiet)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        expected = self._expected[:, rows]
+        expected = np.ascontiguousarray(self._expected[rows].T)
         risk = self._risk(rows)
         quantum = self._quantum(rows)
         look = self._scorer.look(
@@ -246,8 +277,10 @@ class Pipeline:
             risk,
             self._states.states(rows) >= State.PENDING,
         )
-        held = self._hold(rows, values, quantum, _REFERENCE_SHARE * risk)
-        look = self._sustained(rows, times, look, held)
+        held = self._sustained.hold(rows, values, quantum, risk)
+        astray = self._networks.look(rows, ~np.isnan(self._relations.residual(rows, times)))
+        firing = self._states.states(rows) == State.FIRING
+        look = self._sustained.judge(rows, look, held, astray, self._scorer.alarms(rows), firing)
         still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
         stuck = still > np.nan_to_num(look.score)
         score = np.where(stuck, still, look.score)
@@ -257,7 +290,7 @@ class Pipeline:
         learns = ~self._states.quarantined(rows, times)
         self._stillness.learn(rows, values, learns)
         accepted = learns & (self._states.states(rows) == State.FIRING)
-        self._reference.learn(rows, held, learns, accepted)
+        self._sustained.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
         self._compare(readings, self._cadence.interval_s(rows))
         self._windows.append(rows, times, values, expected[Expected.NEXT], ~beat.step)
@@ -267,6 +300,7 @@ class Pipeline:
         kind = np.where(state == State.FIRING, self._states.kinds(rows), kind)
         kind = np.where(settling & (state <= State.NORMAL), Kind.GAP, kind)
         self._score[rows] = score
+        self._shown[rows] = np.stack((values, look.expected, look.lower, look.upper), axis=1)
         for column, figures in (
             (verdicts.expected, look.expected),
             (verdicts.lower, look.lower),
@@ -285,49 +319,6 @@ class Pipeline:
         """(B,) false alarms that one reading may raise."""
         return self.budget_per_week / WEEK_S * self._cadence.interval_s(rows)
 
-    def _recommission(self, rows: Rows, times: Floats, beat: Beat) -> None:
-        """Nobody knows what a plant was turned to in a silence longer than its commissioning."""
-        silent_s = times - self._cadence.last_s(rows)
-        long = silent_s > COMMISSIONING_READINGS * self._cadence.interval_s(rows)
-        quiet = self._states.states(rows) < State.PENDING
-        self._reference.reset(rows[beat.gap & long & quiet])
-
-    def _hold(self, rows: Rows, values: Floats, quantum: Floats, risk: Floats) -> Held:
-        # A mean resolves less than a reading does; a channel that never changed has no resolution.
-        floor = np.where(quantum > 0.0, 0.5 * quantum, np.inf)
-        return self._reference.look(rows, values, floor, risk)
-
-    def _sustained(self, rows: Rows, times: Floats, look: Look, held: Held) -> Look:
-        """What the references add: they speak where they say more than the other views. On a
-        channel that has alarmed of late, they must say more to raise an alert, not to hold it."""
-        fresh = ~np.isnan(self._relations.residual(rows, times))
-        astray = self._networks.look(rows, fresh)
-        firing = self._states.states(rows) == State.FIRING
-        caution = np.where(firing, 1.0, 1.0 + _CAUTION * self._scorer.alarms(rows))
-        off_level = held.score / caution
-        by_level = ~(off_level < np.nan_to_num(look.score)) & (off_level >= 1.0)
-        score = np.fmax(look.score, np.where(np.isnan(look.score), np.nan, off_level))
-        by_others = (astray.score > np.nan_to_num(score)) & (astray.score >= 1.0)
-        score = np.where(np.isnan(score), score, np.fmax(score, astray.score))
-        score = np.where(self._judged[rows], np.minimum(score, SCORE_LIMIT), score * 0.0)
-        kind = np.where(by_level, Kind.RESIDUAL, look.kind)
-        kind = np.where(by_others, Kind.RELATION, kind)
-        kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
-        expected, half = look.expected, look.upper - look.expected
-        for chosen, centre, limit in (
-            (by_level, held.mean, held.limit),
-            (by_others, astray.expected, astray.limit),
-        ):
-            expected, half = np.where(chosen, centre, expected), np.where(chosen, limit, half)
-        return replace(
-            look,
-            score=score,
-            kind=kind,
-            expected=expected,
-            lower=expected - half,
-            upper=expected + half,
-        )
-
     def _predict(self, rows: Rows) -> None:
         """Let the predictors take the last value of channels that begin a new step.
 
@@ -341,7 +332,7 @@ class Pipeline:
                 beats = Beats(
                     cadence.last_s(mine), cadence.interval_s(mine), cadence.after_gap(mine)
                 )
-                self._expected[:, mine] = predictor.observe(mine, held, beats).expected
+                self._expected[mine] = predictor.observe(mine, held, beats).expected.T
 
     def _quantum(self, rows: Rows) -> Floats:
         if len(self._predictors) == 1:
@@ -361,7 +352,7 @@ class Pipeline:
         flat = rows.ravel()
         under = self._states.quarantined(flat, self._cadence.last_s(flat)).reshape(rows.shape)
         accepted = (self._states.states(rows) == State.FIRING) & ~under
-        risk = _REFERENCE_SHARE * self._risk(flat).reshape(rows.shape)
+        risk = SHARE * self._risk(flat).reshape(rows.shape)
         compared = self._networks.compare(compared, self._relations, under, accepted, risk)
         self._scorer.elect(compared)
         learns = np.logical_not((under & (compared.rows >= 0)).any(axis=1))
@@ -383,6 +374,15 @@ class Pipeline:
     def scores(self, rows: Sequence[int]) -> Floats:
         """(B,) newest score of each channel; NaN where it can't be scored."""
         return self._score[np.array(rows, dtype=np.intp)]
+
+    def shown(self, rows: Rows) -> Floats:
+        """(4, B) newest value of each channel, what was expected, lower and upper end of the band;
+        NaN where there is none."""
+        return self._shown[rows].T
+
+    def longest_silence_s(self, rows: Rows) -> Floats:
+        """(B,) silence from which on a channel is silent; infinite before its pace is known."""
+        return self._cadence.longest_silence_s(rows)
 
     def skill(self, rows: Sequence[int]) -> Floats:
         """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
@@ -409,3 +409,14 @@ class Pipeline:
             "warning": active["warning"] + ahead["warning"],
             "critical": active["critical"] + ahead["critical"],
         }
+
+
+def _alert_rules(alerts: Alerts) -> AlertRules:
+    return AlertRules(
+        alerts.pending_readings,
+        alerts.clear_below,
+        alerts.clear_readings,
+        alerts.update_every_s,
+        alerts.accept_after_s,
+        alerts.critical_score,
+    )

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, SHIPPED
 from anomalyd.adapters.models.store import ModelStore
+from anomalyd.detection.experts import Beats
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetNetwork
@@ -95,6 +98,7 @@ def load(
             classes[path] = AssetPredictor(found.network, name, capacity)
         else:
             loaded[path] = NextStepPredictor(found.network, name, capacity)
+            _rehearse(loaded[path])
         if path in paths or (path == shipped and (classes or not paths)):
             models.append({"model": name, "sha256": found.sha256, "file": path.name})
     for path, stream in zip(paths, streams, strict=True):
@@ -114,6 +118,14 @@ def _default(store: ModelStore | None, role: str, shipped: Path, names: dict[Pat
     if version:
         names[path] = version
     return path
+
+
+def _rehearse(predictor: Predictor) -> None:
+    """One step on a row that nobody has yet: torch's first one is slow, and whatever keeps it from
+    computing here (a sandbox, a processor) is found before the daemon says that it is ready."""
+    row, value = np.zeros(1, dtype=np.intp), np.zeros(1)
+    predictor.observe(row, value, Beats(value, value + 1.0, np.zeros(1, dtype=np.bool_)))
+    predictor.reset(row)
 
 
 def _fit(path: Path, stream: Stream, predictor: AssetPredictor) -> None:

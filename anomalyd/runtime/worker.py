@@ -9,6 +9,7 @@ exception ends it at once, and the service with it.
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 import traceback
@@ -43,9 +44,13 @@ class Worker:
         linger_s: float,
         retire_after_s: float,
         maintenance: Maintenance,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
+        """`between`: called after each pass, when no column is in change."""
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
+        self.finished = False
+        """it ended because the inbox was closed and empty: the columns are whole"""
         self.batches = 0
         self.latency_sum_s = 0.0
         self.latency_counts: NDArray[np.int64] = np.zeros(len(LATENCY_BOUNDS_S) + 1, dtype=np.int64)
@@ -56,8 +61,10 @@ class Worker:
         self._linger_s = linger_s
         self._retire_after_s = retire_after_s
         self._maintenance = maintenance
+        self._between = between
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
 
     @property
@@ -66,6 +73,15 @@ class Worker:
 
     def start(self) -> None:
         self._thread.start()
+
+    def ask(self, change: Callable[[], None]) -> None:
+        """Have `change` done on this thread, between two batches: columns have one owner."""
+        self._changes.put(change)
+
+    def pace(self, linger_s: float, retire_after_s: float) -> None:
+        """Called on its own thread, by a change that it was asked for."""
+        self._linger_s = linger_s
+        self._retire_after_s = retire_after_s
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end, after the inbox was closed; False where it took too long."""
@@ -79,6 +95,7 @@ class Worker:
                 if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
                     time.sleep(self._linger_s)
                 self._pass()
+            self.finished = True
         except Exception:
             # Whatever it was, half-changed columns must not go on: the service ends the process.
             trace = " | ".join(traceback.format_exc().splitlines()[1:])
@@ -88,6 +105,8 @@ class Worker:
         windows = self._maintenance.take()
         if windows is not None:
             self._pipeline.maintain(windows)
+        while not self._changes.empty():
+            self._changes.get()()
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
             offset = time.time() - time.monotonic()
@@ -97,6 +116,7 @@ class Worker:
         self.progress_at = time.monotonic()
         if self.progress_at - self._kept_house_at > _HOUSEKEEPING_S:
             self._keep_house()
+        self._between()
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived

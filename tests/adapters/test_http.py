@@ -5,14 +5,19 @@ import json
 import logging
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from anomalyd.adapters.http import MAX_CONNECTIONS, HttpServer
-from anomalyd.errors import ServiceFailed
+from anomalyd.errors import ConfigError, ServiceFailed
+from tests.programs import require
 
 Start = Callable[..., HttpServer]
 
@@ -27,8 +32,9 @@ def start() -> Iterator[Start]:
             healthy: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
             ready: Callable[[], tuple[bool, Mapping[str, object]]] = lambda: (True, {}),
             port: int = 0,
+            **security: Any,
         ) -> HttpServer:
-            server = HttpServer("127.0.0.1", port, render_metrics, healthy, ready)
+            server = HttpServer("127.0.0.1", port, render_metrics, healthy, ready, **security)
             server.start()
             servers.callback(server.stop)
             return server
@@ -160,3 +166,84 @@ def test_stop_ends_the_thread_and_frees_the_port(start: Start) -> None:
 
 def test_stop_without_start_does_nothing() -> None:
     HttpServer("127.0.0.1", 0, lambda: b"", lambda: (True, ""), lambda: (True, {})).stop()
+
+
+# --- strangers --------------------------------------------------------------------------------
+
+
+def _status(server: HttpServer, path: str, token: str | None) -> int:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    try:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong", 401), ("t0ken", 200)])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/ready"])
+def test_a_token_is_asked_for(start: Start, path: str, token: str | None, status: int) -> None:
+    assert status == _status(start(token="t0ken"), path, token)
+
+
+def test_whether_it_is_healthy_is_no_secret(start: Start) -> None:
+    """An orchestrator's probe has no token."""
+    assert 200 == _status(start(token="t0ken"), "/-/healthy", None)
+
+
+def _pair(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, and its key."""
+    certificate, key = directory / "http.crt", directory / "http.key"
+    command = (
+        f"{require('openssl', 'openssl')} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+        f"-nodes -days 2 -subj /CN=lab -addext subjectAltName=IP:127.0.0.1 "
+        f"-out {certificate} -keyout {key}"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return certificate, key
+
+
+def test_tls_is_spoken_with_the_given_certificate(start: Start, tmp_path: Path) -> None:
+    certificate, key = _pair(tmp_path)
+    server = start(certificate=certificate, key=key, token="t0ken")
+    trust = ssl.create_default_context(cafile=str(certificate))
+    client = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=5, context=trust)
+    client.request("GET", "/metrics", headers={"Authorization": "Bearer t0ken"})
+    assert 200 == client.getresponse().status
+    client.close()
+
+
+def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    certificate, key = _pair(tmp_path)
+    key.write_text("no key")
+    with pytest.raises(ConfigError, match=r"^http\.certificate_file = .*http\.crt, http\.key_file"):
+        HttpServer(
+            "127.0.0.1", 0, lambda: b"", lambda: (True, ""), lambda: (True, {}),
+            certificate=certificate, key=key,
+        )  # fmt: skip
+
+
+def test_clients_that_stop_in_the_middle_of_the_handshake_hold_up_nobody(
+    start: Start, tmp_path: Path
+) -> None:
+    certificate, key = _pair(tmp_path)
+    server = start(certificate=certificate, key=key)
+    trust = ssl.create_default_context(cafile=str(certificate))
+    with ExitStack() as slow:
+        for _ in range(50):
+            client = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+            slow.enter_context(client).sendall(b"\x16\x03\x01")
+        good = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=5, context=trust)
+        good.request("GET", "/metrics")
+        assert 200 == good.getresponse().status
+        good.close()
+
+
+def test_headers_without_end_are_refused(start: Start) -> None:
+    """So much is read, and no more."""
+    server = start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 200_000)
+        assert client.recv(64).startswith(b"HTTP/1.1 400")
+    assert 200 == _get(server, "/metrics")[0]

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from anomalyd.adapters.metrics import Collector, Snapshot
+from anomalyd.adapters.metrics import FIGURES, Collector, Snapshot
+from anomalyd.settings import Metrics
 from tests.programs import require
 
 SNAPSHOT = Snapshot(
@@ -37,6 +38,10 @@ SNAPSHOT = Snapshot(
     alerts_unpublished=4,
     outbox_unsaved=1,
     commands={("feedback", "ok"): 2},
+    state_saved_s=1.7e9,
+    state_save_s=0.25,
+    state_copy_s=0.05,
+    state_channels_restored=3,
     mqtt_connected=True,
     mqtt_connects=2,
     inbox_messages=5,
@@ -47,14 +52,31 @@ SNAPSHOT = Snapshot(
         {"line": "line1", "machine": "pump3", "sensor": "heat"},
         {"line": "line2", "machine": "fan1", "sensor": "rpm"},
     ),
-    scores=np.array([0.25, np.nan, 1.5], dtype=np.float32),
+    channels_silent=1,
+    figures=np.array(
+        [
+            [0.25, np.nan, 1.5],
+            [21.5, np.nan, 990.0],
+            [21.0, 60.0, 1000.0],
+            [20.0, np.nan, 995.0],
+            [22.0, np.nan, 1005.0],
+        ]
+    ),
+    disk_free_bytes=1_000,
+    disk_size_bytes=4_000,
+    memory_limit_bytes=8_000,
     skill=np.array([0.2, np.nan, -0.1]),
 )
 
 
+def _collector(snapshot: Callable[[], Snapshot], **metrics: Any) -> Collector:
+    """One that never serves a text twice: its clock stands still."""
+    return Collector(snapshot, Metrics(**metrics), clock=lambda: 0.0)
+
+
 def _samples(snapshot: Snapshot) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """(name, labels) -> value, as Prometheus's own reader of the format finds them."""
-    return _parsed(Collector(lambda: snapshot).render())
+    return _parsed(_collector(lambda: snapshot).render())
 
 
 def _parsed(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -67,7 +89,7 @@ def _parsed(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def _one_channel(name: str, labels: Mapping[str, str]) -> Snapshot:
     return replace(
-        SNAPSHOT, channel_names=(name,), channel_labels=(labels,), scores=np.array([0.5])
+        SNAPSHOT, channel_names=(name,), channel_labels=(labels,), figures=np.full((5, 1), 0.5)
     )
 
 
@@ -88,6 +110,14 @@ def _labels_of(name: str, labels: Mapping[str, str]) -> dict[str, str]:
         ("anomalyd_degraded", {"condition": "state"}, 1),
         ("anomalyd_score", dict(SNAPSHOT.channel_labels[0], channel="line1/pump3/flow"), 0.25),
         ("anomalyd_score", dict(SNAPSHOT.channel_labels[2], channel="line2/fan1/rpm"), 1.5),
+        ("anomalyd_value", dict(SNAPSHOT.channel_labels[0], channel="line1/pump3/flow"), 21.5),
+        ("anomalyd_expected", dict(SNAPSHOT.channel_labels[1], channel="line1/pump3/heat"), 60),
+        ("anomalyd_lower", dict(SNAPSHOT.channel_labels[2], channel="line2/fan1/rpm"), 995),
+        ("anomalyd_upper", dict(SNAPSHOT.channel_labels[2], channel="line2/fan1/rpm"), 1005),
+        ("anomalyd_channels_silent", {}, 1),
+        ("anomalyd_disk_free_bytes", {}, 1_000),
+        ("anomalyd_disk_size_bytes", {}, 4_000),
+        ("anomalyd_memory_limit_bytes", {}, 8_000),
         ("anomalyd_scoring_latency_seconds_bucket", {"le": "0.001"}, 500),
         ("anomalyd_scoring_latency_seconds_bucket", {"le": "0.1"}, 980),
         ("anomalyd_scoring_latency_seconds_bucket", {"le": "+Inf"}, 990),
@@ -130,23 +160,25 @@ def test_a_channel_that_cannot_be_scored_has_no_series() -> None:
 
 def test_a_retired_channel_vanishes_and_its_row_can_go_to_another() -> None:
     now = [SNAPSHOT]
-    collector = Collector(lambda: now[0])
+    collector = _collector(lambda: now[0])
     collector.render()
     now[0] = _one_channel("line9/mill/torque", {"line": "line9"})
     scores = [key for key in _parsed(collector.render()) if key[0] == "anomalyd_score"]
     assert [("anomalyd_score", (("channel", "line9/mill/torque"), ("line", "line9")))] == scores
-    assert ["line9/mill/torque"] == list(collector._prefixes)
+    assert ["line9/mill/torque"] == list(collector._known)
 
 
 def test_labels_that_change_are_seen() -> None:
     now = [_one_channel("a", {"line": "1"})]
-    collector = Collector(lambda: now[0])
+    collector = _collector(lambda: now[0])
     collector.render()
     now[0] = _one_channel("a", {"line": "2"})
     assert b'anomalyd_score{channel="a",line="2"} 0.5\n' in collector.render()
 
 
-@pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "a\\nb", "{}, =", "\u2028 \u00e9 \u6e29"])
+@pytest.mark.parametrize(
+    "text", ['a"b', "a\\b", "a\nb", "a\\nb", "{}, =", "100 %s", "\u2028 \u00e9 \u6e29"]
+)
 def test_any_text_is_a_label_value(text: str) -> None:
     assert {"channel": text, "line": text} == _labels_of(text, {"line": text})
 
@@ -181,16 +213,17 @@ def test_a_plant_without_channels_or_alerts_is_valid() -> None:
         models=(),
         channel_names=(),
         channel_labels=(),
-        scores=np.array([]),
+        figures=np.zeros((5, 0)),
     )
-    _lint(Collector(lambda: empty).render())
+    _lint(_collector(lambda: empty).render())
 
 
 def test_promtool_accepts_it() -> None:
     awkward = _one_channel('"\\\n', {"instance": "1", "le": "2", "a-b": "3", "__x": "4"})
-    _lint(Collector(lambda: SNAPSHOT).render())
-    _lint(Collector(lambda: awkward).render())
-    _lint(Collector(lambda: replace(SNAPSHOT, scores=np.array([np.inf, 1e-9, 1e9]))).render())
+    _lint(_collector(lambda: SNAPSHOT).render())
+    _lint(_collector(lambda: awkward).render())
+    extreme = np.tile([np.inf, 1e-9, 1e9], (len(FIGURES), 1))
+    _lint(_collector(lambda: replace(SNAPSHOT, figures=extreme)).render())
 
 
 def _lint(text: bytes) -> None:
@@ -199,18 +232,55 @@ def _lint(text: bytes) -> None:
     assert (0, b"", b"") == (found.returncode, found.stdout, found.stderr)
 
 
+@pytest.mark.parametrize(
+    ("metrics", "channels"),
+    [
+        ({}, {"flow", "heat", "rpm"}),
+        ({"auto_channels": 2, "topk": 1}, {"rpm"}),
+        ({"per_channel": "on", "auto_channels": 2}, {"flow", "heat", "rpm"}),
+        ({"per_channel": "off"}, set()),
+        ({"per_channel": "topk", "topk": 2}, {"flow", "rpm"}),
+    ],
+)
+def test_the_series_of_channels_are_bounded(metrics: dict[str, Any], channels: set[str]) -> None:
+    found = _parsed(_collector(lambda: SNAPSHOT, **metrics).render())
+    named = {dict(labels).get("channel", "").rpartition("/")[2] for _, labels in found}
+    assert channels == named - {""}
+
+
+def test_every_transition_is_counted_from_the_start() -> None:
+    labels = (("kind", "range"), ("severity", "critical"), ("transition", "raised"))
+    assert 0 == _samples(SNAPSHOT)["anomalyd_alerts_total", labels]
+
+
+def test_a_text_is_served_again_for_nine_times_as_long_as_it_took() -> None:
+    now = [100.0]
+
+    def slow() -> Snapshot:
+        now[0] += 0.1
+        return replace(SNAPSHOT, batches=int(now[0] * 10))
+
+    collector = Collector(slow, Metrics(), clock=lambda: now[0])
+    first = collector.render()
+    now[0] += 0.89
+    assert first == collector.render()
+    now[0] += 0.02
+    assert first != collector.render()
+
+
 def test_ten_thousand_channels_cost_little_from_the_second_scrape_on() -> None:
     """Less than half of what prometheus_client spends on the same series (measured: a tenth)."""
     names = [f"line{n}/pump/flow" for n in range(10_000)]
     labels = [{"line": f"line{n}", "machine": "pump"} for n in range(10_000)]
-    scores = np.full(10_000, 0.125)
-    plant = replace(SNAPSHOT, channel_names=names, channel_labels=labels, scores=scores)
-    family = GaugeMetricFamily("anomalyd_score", "", labels=["channel", "line", "machine"])
-    for name in names:
-        family.add_metric([name, name[:-10], "pump"], 0.125)
+    figures = np.full((len(FIGURES), 10_000), 0.125)
+    plant = replace(SNAPSHOT, channel_names=names, channel_labels=labels, figures=figures)
     library = CollectorRegistry()
-    library.register(_Only(family))
-    collector = Collector(lambda: plant)
+    for series, meaning in FIGURES:
+        family = GaugeMetricFamily(series, meaning, labels=["channel", "line", "machine"])
+        for name in names:
+            family.add_metric([name, name[:-10], "pump"], 0.125)
+        library.register(_Only(family))
+    collector = _collector(lambda: plant)
     collector.render()
     assert _cost_s(collector.render) < 0.5 * _cost_s(lambda: generate_latest(library))
 

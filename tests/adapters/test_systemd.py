@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,12 +30,16 @@ def test_each_call_is_one_datagram(manager: tuple[str, socket.socket]) -> None:
     notifier.status("1000 channels, 3 firing\nREADY=0")
     notifier.watchdog()
     notifier.stopping()
+    notifier.reloading()
     assert [
         b"READY=1",
         b"STATUS=1000 channels, 3 firing READY=0",
         b"WATCHDOG=1",
         b"STOPPING=1",
     ] == [listener.recv(4096) for _ in range(4)]
+    head, _, since_us = listener.recv(4096).partition(b"\nMONOTONIC_USEC=")
+    assert b"RELOADING=1" == head
+    assert 0 <= time.monotonic() * 1e6 - int(since_us) < 60e6
 
 
 @pytest.mark.parametrize("address", [None, ""])

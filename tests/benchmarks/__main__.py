@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import ingest, scaling
+from tests.benchmarks import ingest, scaling, scrape
 
 
 def main() -> None:
@@ -27,7 +27,15 @@ def main() -> None:
     )
     weight = scaling.measure_memory(few=1000, many=10_000)
     print(f"memory: {weight / 1024:.1f} KB a channel (to reach: 8)")
+    with tempfile.TemporaryDirectory() as directory:
+        scraped = scrape.measure(Path(directory), channels=10_000, rate=2000, pairs=3, seconds=10.0)
+    print(
+        f"scrape, {scraped.series} series of channels: {scraped.cpu_ms:.0f} ms CPU (to reach: 50); "
+        f"scoring latency p99 {scraped.scraped_p99_s:.3f} s under {scraped.scrapes} scrapes, "
+        f"{scraped.quiet_p99_s:.3f} s without, ratio {scraped.ratio:.2f} (to reach: 1.2)"
+    )
     missed = cost.ratio > 1.5 or scale.ratio > 1.3 or weight > 8 * 1024
+    missed |= scraped.cpu_ms > 50 or scraped.ratio > 1.2
     sys.exit(1 if missed else 0)
 
 

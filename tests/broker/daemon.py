@@ -42,6 +42,7 @@ reconnect_max_s = 1.0
 port = {http}
 [state]
 directory = "{state}"
+save_every_s = 0.5
 [log]
 format = "plain"
 {more}
@@ -64,12 +65,14 @@ class Daemon(Child):
         more: str = PLANT,
         environment: Mapping[str, str] | None = None,
         http_port: int | None = None,
+        state: Path | None = None,
         program: Sequence[str] = ("-m", "anomalyd", "run", "--config"),
     ) -> None:
-        """`more`: the streams, and what else the configuration has. `program`: what Python runs,
+        """`more`: the streams, and what else the configuration has. `state`: its state directory,
+        by default one for all daemons of `directory`. `program`: what Python runs,
         with the path of the configuration behind it."""
         self.http_port = http_port or free_port()
-        state = directory / "state"
+        state = state or directory / "state"
         config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(
             _CONFIG.format(broker=broker_port, http=self.http_port, state=state, more=more)

@@ -267,11 +267,15 @@ def test_a_channel_in_maintenance_raises_nothing(tmp_path: Path, mosquitto: Mosq
         daemon.wait_until(lambda: daemon.metric(in_maintenance) == 0, 20)
         spike(mosquitto, "l/m/a", 1)
         daemon.wait_until(lambda: daemon.raised() == 2, 20)
+        back(mosquitto, "l/m/a")
+        daemon.wait_for(SCORED, 2 * len(QUIET) + 3 + 100)
         assert ask(mosquitto, "maintenance", channels=["l/m/a"], for_s=3600)["ok"]
     with Daemon(tmp_path, mosquitto.port, COMMANDS + PLANT) as again:
         again.wait_ready()
-        spike(mosquitto, "l/m/a", 2)
         again.wait_for(in_maintenance, 1)
+        spike(mosquitto, "l/m/a", 300)
+        again.wait_for(SCORED, 1)
+        assert 0 == again.raised()
 
 
 def test_commands_are_off_unless_enabled(tmp_path: Path, mosquitto: Mosquitto) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -173,8 +174,10 @@ def test_a_port_that_is_taken_is_one_line_and_1(tmp_path: Path, mosquitto: Mosqu
             while _runs(daemon.pid) and time.monotonic() < deadline:
                 os.sched_yield()
             assert 1 == daemon.stop()
-    said = f"anomalyd: http: can't listen on 127.0.0.1:{port}: Address already in use\n"
-    assert said == daemon.text()
+    said = f"anomalyd: http: can't listen on 127.0.0.1:{port}: Address already in use"
+    state, line = daemon.text().splitlines()
+    assert "a clean start" in state
+    assert said == line
 
 
 # --- systemd ----------------------------------------------------------------------------------
@@ -298,3 +301,45 @@ def test_streams_of_two_forms_are_served_together(tmp_path: Path, mosquitto: Mos
         daemon.wait_for(SCORED, 5)
         assert 5 == daemon.metric('anomalyd_channels{state="warming"}')
         assert {} == daemon.rejected()
+
+
+# --- a changed configuration ------------------------------------------------------------------
+
+BUDGET = "anomalyd_alarm_budget_per_week"
+
+
+def test_sighup_changes_the_rules_whole_or_not_at_all(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A file with a mistake changes nothing; a good one does, without a restart."""
+    with Daemon(tmp_path, mosquitto.port) as daemon:
+        daemon.wait_ready()
+        before = daemon.metric(BUDGET)
+        config = tmp_path / f"daemon-{daemon.http_port}.toml"
+        good = config.read_text()
+        config.write_text(f"{good}[alerts]\nbudget_per_week = 0.5\nclear_readings = -1\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        refused = "not reloaded, the old configuration stays in force: "
+        daemon.wait_until(lambda: refused in daemon.text(), WITHIN_S)
+        assert before == daemon.metric(BUDGET)
+        config.write_text(f"{good}[alerts]\nbudget_per_week = 0.5\n[channels]\nmax = 7\n")
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait_until(lambda: daemon.metric(BUDGET) == 0.5, WITHIN_S)
+        waits = "changed, but needs a restart: channels.max"
+        daemon.wait_until(lambda: waits in daemon.text(), WITHIN_S)
+        assert 1 == daemon.text().count(refused)
+
+
+def test_hostile_http_clients_do_not_touch_scoring(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """More of them than it serves: requests that never end, headers without end, answers unread."""
+    with Daemon(tmp_path, mosquitto.port) as daemon, ExitStack() as hostile:
+        daemon.wait_ready()
+        for number in range(300):
+            client = socket.create_connection(("127.0.0.1", daemon.http_port), timeout=5)
+            hostile.enter_context(client)
+            start = b"GET /metrics HTTP/1.1\r\nHost: h\r\n"
+            client.sendall(start + (b"X: " + b"x" * 60_000 if number % 2 else b"\r\n"))
+        sent = publish(mosquitto, (reading(f"a/b/s{n % 10}", START_S + n, 1.0) for n in range(500)))
+        hostile.close()
+        daemon.wait_for(SCORED, sent)
+        latency = "anomalyd_scoring_latency_seconds"
+        within = daemon.metric(f'{latency}_bucket{{le="1.0"}}')
+        assert daemon.metric(f"{latency}_count") == within

@@ -87,6 +87,19 @@ def test_noise_keeps_the_promise(promised: float) -> None:
     assert raised(scores) <= 3 * promised * scores.size
 
 
+def test_bursts_leave_more_room_than_noise() -> None:
+    """Of two channels whose batches vary alike, the limit of the one that does so in bursts is
+    further out."""
+    values = noise(6000, 2)
+    draws = np.random.default_rng(1)
+    values[:, 1] *= np.repeat(draws.choice([0.3, 3.0], 300, p=[0.9, 0.1]), 20)
+    values[:, 1] *= values[:, 0].std() / values[:, 1].std()
+    watch = Watch(2)
+    watch.read(values)
+    held = watch.reference.look(watch.rows, np.zeros(2), np.zeros(2), watch.risk)
+    assert held.limit[1] > 1.3 * held.limit[0]
+
+
 def test_a_channel_without_a_level_of_its_own_stays_silent() -> None:
     """A steady drift and a slow cycle are what such a channel does; the noise is small."""
     at = np.arange(8000.0)

@@ -295,6 +295,21 @@ def test_a_channel_that_has_alarmed_must_surprise_more() -> None:
     assert channel.scorer.alarms(ONE)[0] < 1.0
 
 
+def test_what_alarms_again_and_again_is_learnt() -> None:
+    """A surprise that comes again while the last alarm is fresh is what the channel does; one that
+    comes alone stays a surprise."""
+    channel = quiet()
+    spike = np.array([20.0 + 3.0 * channel.limit(View.RESIDUAL)])
+    scores = []
+    for seed in range(1, 5):
+        look = channel.look(spike)
+        scores.append(float(look.score[0]))
+        channel.learn(spike, look, learns=False, raised=scores[-1] >= 1.0)
+        channel.live(noise(FORGIVEN, seed=seed))
+    assert min(scores[:2]) >= 1.0 > scores[-1]
+    assert channel.look(np.array([20.0 + 30.0 * channel.limit(View.RESIDUAL)])).score[0] >= 1.0
+
+
 def test_a_glitch_in_the_first_minutes_is_not_normal() -> None:
     """An instrument's 65535 must not blind the channel."""
     values = noise(600)

@@ -32,7 +32,7 @@ from anomalyd.settings import Alerts, Mqtt
 from tests.broker.daemon import Subscriber, publish
 from tests.conftest import OPEN_TO_ALL
 from tests.faults.proxy import Proxy
-from tests.faults.row import Row
+from tests.faults.table import Row
 from tests.programs import Mosquitto, running
 
 ROOT = "anomalyd/main"
@@ -143,7 +143,9 @@ class Scene:
         false = len(
             {each[1] for each in self.listener.heard if each[1]} - {each[1] for each in wanted}
         )
-        return Row(fault, times, count, lost, counted.total() - len(counted), false)
+        repeats = counted.total() - len(counted)
+        note = f"{count} raised and cleared, {repeats} told again by the same id"
+        return Row(fault, times, lost, false_alarms=false, note=note)
 
     def _wrongly_retained(self) -> int:
         """Channels that the broker shows as open and aren't, or that it should and doesn't."""

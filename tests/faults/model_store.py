@@ -1,22 +1,20 @@
 """kill -9 on a process that adds, promotes, rolls back, rejects and prunes models without a pause.
 
-`python -m tests.faults.model_store [--times N] [--seed S]` prints what was found: after every kill
-exactly one version of each role serves and can be loaded, and none is half there.
+After every kill exactly one version of each role serves and can be loaded, and none is half there.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
+from tests.faults.table import Row
 
 ROLES = (NEXT_STEP, FORECAST, "asset:pumps")
 KEEP = 3
@@ -28,6 +26,8 @@ class Found:
     """What all the kills left behind."""
 
     kills: int = 0
+    wrong: int = 0
+    """kills after which not exactly one valid version of each role served"""
     unfinished: int = 0
     """directories and files that were being written, and were swept"""
     events: Counter[str] = field(default_factory=Counter)
@@ -41,24 +41,31 @@ def open_store(folder: Path) -> ModelStore:
     return ModelStore(folder / "models", KEEP, {NEXT_STEP: shipped, FORECAST: shipped})
 
 
-def campaign(folder: Path, times: int, seed: int) -> Found:
-    """Kill `times` processes; raises AssertionError where one left something wrong."""
+def campaign(directory: Path, times: int) -> Row:
+    """Kill `times` processes."""
+    found = kill(directory, times, 1)
+    steps = ", ".join(f"{count} {name}" for name, count in sorted(found.events.items()))
+    note = f"{found.unfinished} times something unfinished was swept; journal: {steps}"
+    return Row("kill -9 of the registry's steps", found.kills, found.wrong, note=note)
+
+
+def kill(folder: Path, times: int, seed: int) -> Found:
+    """Kill `times` processes, each at a random moment."""
     draw, found = random.Random(seed), Found()  # noqa: S311 - a plan, not a secret
     models = open_store(folder)
     for number in range(times):
         _kill(folder, seed * 100_000 + number, draw.uniform(0.0, _LONGEST_S))
         unfinished = len(list((folder / "models").glob("**/.*.unfinished")))
-        _check(models)
+        right = _right(models)
         models.sweep()
-        assert not list((folder / "models").glob("**/.*.unfinished"))
-        _check(models)
-        found = Found(number + 1, found.unfinished + unfinished)
+        right &= _right(models) and not list((folder / "models").glob("**/.*.unfinished"))
+        found = Found(number + 1, found.wrong + (not right), found.unfinished + unfinished)
     found.events.update(event.event for event in models.events())
     return found
 
 
 def _kill(folder: Path, seed: int, after_s: float) -> None:
-    command = [sys.executable, "-m", "tests.faults.model_store", "--work", folder, "--seed", seed]
+    command = [sys.executable, "-m", "tests.faults.model_store", folder, seed]
     with subprocess.Popen([str(each) for each in command], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert b"at work\n" == process.stdout.readline()
@@ -69,17 +76,20 @@ def _kill(folder: Path, seed: int, after_s: float) -> None:
         assert -9 == process.wait()
 
 
-def _check(models: ModelStore) -> None:
+def _right(models: ModelStore) -> bool:
+    """Exactly one version of each role serves and can be loaded."""
     manifests = models.list()
-    assert len(manifests) == len({(each.role, each.version) for each in manifests})
+    right = len(manifests) == len({(each.role, each.version) for each in manifests})
     for role in ROLES:
         serving = [
             each.version for each in manifests if (each.role, each.status) == (role, "current")
         ]
         now = models.current(role)
-        assert serving == [now] or (now == SHIPPED and not serving and role.startswith("asset:"))
-    for each in manifests:
-        assert each.version == SHIPPED or models.load(each.version).startswith(each.role.encode())
+        right &= serving == [now] or (now == SHIPPED and not serving and role.startswith("asset:"))
+    loaded = (each for each in manifests if each.version != SHIPPED)
+    return right and all(
+        models.load(each.version).startswith(each.role.encode()) for each in loaded
+    )
 
 
 def _work(folder: Path, seed: int) -> None:
@@ -105,22 +115,5 @@ def _work(folder: Path, seed: int) -> None:
             models.reject(chosen.version, "worse", now_s)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.model_store", description=__doc__)
-    parser.add_argument("--times", type=int, default=50, help="kills; default 50")
-    parser.add_argument("--seed", type=int, default=1, help="default 1")
-    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.work:
-        _work(options.work, options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        found = campaign(Path(folder), options.times, options.seed)
-    steps = ", ".join(f"{count} {name}" for name, count in sorted(found.events.items()))
-    print(
-        f"{found.kills} kills, {found.unfinished} times something was unfinished and swept; "
-        f"one valid version of each of {len(ROLES)} roles served after each; journal: {steps}"
-    )
-
-
 if __name__ == "__main__":
-    main()
+    _work(Path(sys.argv[1]), int(sys.argv[2]))

@@ -105,3 +105,13 @@ def test_nothing_is_lost_between_two_threads() -> None:
     putter.join()
     assert [message(each) for each in range(count)] == taken
     assert (count, 0, 0) == (inbox.received, inbox.dropped, len(inbox))
+
+
+def test_what_is_discarded_is_counted_and_not_taken() -> None:
+    inbox = Inbox(10)
+    for _ in range(3):
+        inbox.put(message(0))
+    inbox.close()
+    assert 3 == inbox.discard()
+    assert [] == inbox.take(10)
+    assert (0, 3) == (len(inbox), inbox.dropped)

@@ -606,7 +606,7 @@ def test_figures_follow_the_verdicts() -> None:
     run, row = quiet()
     (young,) = run.add("young")
     run.live(row, [80.0], start=1000.0)
-    firing = {"warming": 1, "normal": 0, "pending": 0, "firing": 1}
+    firing = {"warming": 1, "normal": 0, "pending": 0, "firing": 1, "maintenance": 0}
     assert firing == run.pipeline.count_states([row, young])
     score, unknown = run.pipeline.scores([row, young]).tolist()
     assert run.alerts[0].score == score
@@ -633,3 +633,16 @@ def test_what_is_not_normal_is_marked_as_not_learnt() -> None:
     behind_a_gap = run.live(row, noise(10, seed=5), start=5000.0)
     assert [False, True] == [bool(behind_a_gap.learnt[0]), bool(behind_a_gap.learnt[-1])]
     assert np.array_equal(behind_a_gap.kind != Kind.GAP, behind_a_gap.learnt)
+
+
+def test_changed_rules_hold_from_the_next_reading_on() -> None:
+    """What is learnt stays; the budget, and the readings that an alert needs, are new."""
+    run, row = quiet()
+    run.pipeline.change_rules(SLOW_TO_RAISE)
+    run.live(row, [60.0], QUIET_S)
+    assert [] == run.transitions()
+    run.pipeline.change_rules(Alerts(runbook_url="https://example.org/new", budget_per_week=0.5))
+    run.live(row, [60.0], QUIET_S + 1)
+    assert ["raised"] == run.transitions()
+    assert "https://example.org/new" == run.alerts[-1].runbook_url
+    assert 0.5 == run.pipeline.budget_per_week

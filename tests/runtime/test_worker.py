@@ -168,3 +168,20 @@ def test_joining_gives_up_after_a_while() -> None:
     assert not parts.worker.join(0.1)
     hang.set()
     assert parts.worker.join(WITHIN_S)
+
+
+def test_a_change_is_made_between_two_batches_on_its_thread() -> None:
+    """Columns have one owner: whoever wants to change them asks it."""
+    made: list[str] = []
+    with running(Parts()) as parts:
+        parts.worker.ask(lambda: made.append(threading.current_thread().name))
+        wait_until(lambda: made == ["pipeline"])
+
+
+def test_a_new_pace_holds_from_the_next_batch_on() -> None:
+    """Channels that have been silent for longer than is now allowed are retired."""
+    with running(Parts(retire_after_s=3600.0)) as parts:
+        parts.put(1)
+        wait_until(lambda: len(parts.pipeline.table) == 1)
+        parts.worker.ask(lambda: parts.worker.pace(0.0, 0.01))
+        wait_until(lambda: len(parts.pipeline.table) == 0)

@@ -1,0 +1,86 @@
+"""The real daemon stops and starts: what it had learnt and told is still so; a second daemon on its
+directory refuses; a directory that it can't have is a condition, and it scores on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tests.broker.daemon import PLANT, Daemon, Subscriber, publish, reading
+from tests.programs import Mosquitto
+
+START_S = 1_700_000_000
+NAME = "line1/pump1/flow"
+SCORED = "anomalyd_readings_scored_total"
+RESTORED = "anomalyd_state_channels_restored"
+DEGRADED = 'anomalyd_degraded{condition="state"}'
+
+
+def speak(broker: Mosquitto, first: int, values: list[float]) -> int:
+    return publish(
+        broker, (reading(NAME, START_S + first + at, value) for at, value in enumerate(values))
+    )
+
+
+def quiet(readings: int) -> list[float]:
+    values: list[float] = np.random.default_rng(3).normal(20.0, 1.0, readings).tolist()
+    return values
+
+
+def test_sigterm_saves_and_the_next_start_goes_on(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Within 5 s; no warm-up, and the alert clears under the id that it was raised with."""
+    more = PLANT + "[alerts]\nclear_readings = 5\n"
+    with Subscriber(mosquitto, "anomalyd/main/event") as events:
+        with Daemon(tmp_path, mosquitto.port, more) as daemon:
+            daemon.wait_ready()
+            sent = speak(mosquitto, 0, quiet(300))
+            sent += speak(mosquitto, 300, [1e4])
+            daemon.wait_for(SCORED, sent)
+            raised = events.wait_for(lambda heard: heard.document["transition"] == "raised")
+            began = time.monotonic()
+            assert 0 == daemon.stop()
+            assert time.monotonic() - began < 5.0
+        with Daemon(tmp_path, mosquitto.port, more) as daemon:
+            daemon.wait_ready()
+            assert 1 == daemon.metric(RESTORED)
+            assert 1 == sum(
+                daemon.metric(f'anomalyd_alerts_active{{severity="{severity}"}}')
+                for severity in ("warning", "critical")
+            )
+            sent = speak(mosquitto, 303, quiet(20))
+            daemon.wait_for(SCORED, sent)
+            assert 0 == daemon.metric('anomalyd_channels{state="warming"}')
+            cleared = events.wait_for(lambda heard: heard.document["transition"] == "cleared")
+    for field in ("id", "started_at"):
+        assert raised.document[field] == cleared.document[field]
+    assert raised.document["reason"] in cleared.document["reason"]
+
+
+def test_a_second_daemon_on_the_directory_refuses(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """One clear line, exit status 1; the first goes on."""
+    with Daemon(tmp_path, mosquitto.port) as first:
+        first.wait_ready()
+        with Daemon(tmp_path, mosquitto.port) as second:
+            second.wait_until(lambda: "uses this state directory" in second.text(), 20)
+            assert 1 == second.stop()
+            assert "Traceback" not in second.text()
+        assert first.page("/-/ready") is not None
+
+
+def test_without_a_directory_it_scores_and_says_so(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A condition that ends when its cause ends, without a restart."""
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with Daemon(tmp_path, mosquitto.port, state=blocker / "state") as daemon:
+        daemon.wait_for("anomalyd_mqtt_connected", 1)
+        sent = speak(mosquitto, 0, quiet(20))
+        daemon.wait_for(SCORED, sent)
+        assert 1 == daemon.metric(DEGRADED)
+        assert daemon.page("/-/ready") is None
+        blocker.unlink()
+        daemon.wait_until(lambda: DEGRADED not in daemon.metrics(), 20)
+        daemon.stop()
+        assert 1 == daemon.text().count("degraded condition=state")
+        assert 1 == daemon.text().count("recovered condition=state")
