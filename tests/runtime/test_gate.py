@@ -56,14 +56,6 @@ _FAULTS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
 }
 
 
-_FAULTS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
-    "jump": lambda k, rng: 15.0 + 8.0 * np.sin(k / 3.0),
-    "kicks": lambda k, rng: 6.0 * (k % 7 == 0),
-    "noise": lambda k, rng: rng.normal(0.0, 4.0, k.size),
-    "swing": lambda k, rng: 5.0 * np.sin(k * 2.0 * np.pi / 8.0),
-}
-
-
 def _incident(seed: int = 99, fault: str = "jump") -> Incident:
     """Something lasting in the last 300 of 2000 readings."""
     values = _signal(seed, 2000)
