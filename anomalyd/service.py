@@ -413,6 +413,7 @@ class Service:
             disk_free_bytes=disk.free,
             disk_size_bytes=disk.size,
             memory_limit_bytes=self._memory_limit,
+            skill=pipeline.skill([row for row, _ in channels]),
         )
 
     # --- on the main thread -----------------------------------------------------------------

@@ -116,6 +116,7 @@ _GAUGES = (
     ("anomalyd_memory_limit_bytes", "memory_limit_bytes", "Memory that the process may use."),
 )
 
+_PERCENTILES = (10, 50, 90)
 _TAKEN = frozenset({"channel", "instance", "job", "le", "quantile"})
 _REST = 9.0
 
@@ -183,6 +184,7 @@ class Snapshot:
     disk_free_bytes: int  # of the file system that the state is on
     disk_size_bytes: int
     memory_limit_bytes: int
+    skill: NDArray[np.floating[Any]]  # (channels,), NaN where unknown
 
 
 class Collector:
@@ -279,6 +281,7 @@ class _Families:
         )
         yield _counted("anomalyd_model_events", "Steps of models.", "step", snapshot.model_steps)
         yield _latency(snapshot)
+        yield from _skill(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
         build = {"version": snapshot.version}
         yield _info("anomalyd_build_info", "The version that runs.", [build])
@@ -345,6 +348,25 @@ def _latency(snapshot: Snapshot) -> Metric:
         "Time from a message's arrival to its verdict.",
         buckets=list(zip(bounds, accumulate(snapshot.latency_counts), strict=True)),
         sum_value=snapshot.latency_sum_s,
+    )
+
+
+def _skill(snapshot: Snapshot) -> Iterator[Metric]:
+    """Percentiles over the channels: a series a channel would double the exposition."""
+    known = snapshot.skill[~np.isnan(snapshot.skill)]
+    family = GaugeMetricFamily(
+        "anomalyd_skill",
+        "1 - error of the network / of the best simple expert; percentiles over the channels.",
+        labels=["percentile"],
+    )
+    if known.size:
+        for percent in _PERCENTILES:
+            family.add_metric([str(percent)], float(np.percentile(known, percent)))
+    yield family
+    yield GaugeMetricFamily(
+        "anomalyd_channels_without_skill",
+        "Channels that a simple expert forecasts better than the network.",
+        value=float((known < 0.0).sum()),
     )
 
 

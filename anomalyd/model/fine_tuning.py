@@ -3,9 +3,9 @@
 Called by whoever retrains, on its own thread. Half as many synthetic series are learnt again, so
 that what the plant hasn't shown lately isn't forgotten (rehearsal: Robins, "Catastrophic
 forgetting, rehearsal and pseudorehearsal", 1995). Steps, pieces and so time and memory are bounded,
-whatever the history. It asks `should_stop()` before every reading that it prepares and every batch,
-and can go on later from its `Progress`: the weights are those of a run without a stop. Same
-history, seed and version: the same weights. No files, no clock.
+whatever the history. It asks `should_stop()` before every synthetic series, every reading that it
+prepares and every batch, and can go on later from its `Progress`: the weights are those of a run
+without a stop. Same history, seed and version: the same weights. No files, no clock.
 """
 
 from __future__ import annotations
@@ -96,11 +96,12 @@ def _lessons(
     pieces = sample(segments, plan.length, plan.most_pieces, seed)
     if not pieces:
         raise ModelError("retraining: no channel has enough readings that count as normal")
-    return lessons([*pieces, *_rehearsal(seed, round(plan.rehearsed * len(pieces)), plan)], each)
+    count = round(plan.rehearsed * len(pieces))
+    return lessons([*pieces, *_rehearsal(seed, count, plan, each)], each)
 
 
-def _rehearsal(seed: int, count: int, plan: FineTuningPlan) -> list[Cut]:
-    drawn = corpus(seed, count, plan.length)
+def _rehearsal(seed: int, count: int, plan: FineTuningPlan, each: Callable[[], None]) -> list[Cut]:
+    drawn = corpus(seed, count, plan.length, each)
     steps, all_learnt = np.arange(plan.length), np.ones(plan.length, dtype=np.bool_)
     return [
         Cut("", drawn.start_s[at] + drawn.interval_s[at] * steps, drawn.values[at], all_learnt)

@@ -55,6 +55,9 @@ class Predictor(Protocol):
         """Make what the network remembers of the channels in `rows` anew, from their windows
         (B, W), oldest first, of which the newest `filled` (B,) count. `beats`: W of B channels."""
 
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
+
 
 class NextStepPredictor:
     """The global next-step network and its state for `capacity` channels."""
@@ -84,6 +87,10 @@ class NextStepPredictor:
         """(B,) the channel's resolution; 0 while it has never changed."""
         return self.bank.quantum(rows)
 
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
+        return self.bank.skill(rows)
+
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
         """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
         return self.foresee(rows, self.bank.observe(rows, values, beats), beats)
@@ -102,6 +109,7 @@ class NextStepPredictor:
             self._h[rows] = h.numpy()
             self._c[rows] = c.numpy()
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
+        self.bank.tell(rows, ahead[:, 0])
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
         expected = np.stack([ahead[:, 0], before, outlook.usual])

@@ -463,6 +463,12 @@ class Pipeline:
         """(B,) silence from which on a channel is silent; infinite before its pace is known."""
         return self._cadence.longest_silence_s(rows)
 
+    def skill(self, rows: Sequence[int]) -> Floats:
+        """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
+        chosen = np.array(rows, dtype=np.intp)
+        each = np.stack([predictor.skill(chosen) for predictor in self._predictors])
+        return each[self._predictor[chosen], np.arange(chosen.size)]
+
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""
         chosen = np.array(rows, dtype=np.intp)

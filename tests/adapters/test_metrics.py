@@ -69,6 +69,7 @@ SNAPSHOT = Snapshot(
     disk_free_bytes=1_000,
     disk_size_bytes=4_000,
     memory_limit_bytes=8_000,
+    skill=np.array([0.2, np.nan, -0.1]),
 )
 
 
@@ -309,3 +310,12 @@ def _cost_s(work: Callable[[], Any]) -> float:
         return time.process_time() - start
 
     return min(once() for _ in range(3))
+
+
+def test_the_skill_of_the_network_is_told_in_percentiles() -> None:
+    """Over the channels whose skill is known; no series while none is."""
+    found = _samples(SNAPSHOT)
+    assert found["anomalyd_skill", (("percentile", "50"),)] == pytest.approx(0.05)
+    assert 1.0 == found["anomalyd_channels_without_skill", ()]
+    unknown = _samples(replace(SNAPSHOT, skill=np.full(3, np.nan)))
+    assert ("anomalyd_skill", (("percentile", "50"),)) not in unknown

@@ -67,6 +67,14 @@ def test_it_stops_while_it_prepares() -> None:
     assert 51 == next(asked)
 
 
+def test_it_stops_while_it_draws_what_it_rehearses() -> None:
+    """`should_stop` is asked once before all else, then before every synthetic series."""
+    asked = itertools.count()
+    with pytest.raises(Stopped):
+        _tune(should_stop=lambda: next(asked) == 2)
+    assert 3 == next(asked)
+
+
 def test_progress_of_another_run_is_refused() -> None:
     """Other seed, or no progress at all."""
     with pytest.raises(ModelError, match="another history, plan or seed"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pytest
 import torch
 
 from anomalyd.detection.channels import Channel
@@ -14,6 +17,7 @@ from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.fine_tuning import FineTuningPlan, fine_tune
 from anomalyd.model.next_step import NextStep, NextStepConfig
 from anomalyd.model.segment import Cut, split
+from anomalyd.runtime import gate
 from anomalyd.runtime.gate import GateReport, GateRules, judge
 from anomalyd.runtime.incidents import Incident
 from anomalyd.runtime.rehearsal import Plant
@@ -44,19 +48,30 @@ def _plant() -> tuple[list[Cut], list[Cut]]:
     return split(cuts, _START_S + 0.7 * _READINGS)
 
 
-def _incident(seed: int = 99) -> Incident:
-    """A lasting jump in the last 300 of 2000 readings."""
+_FAULTS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
+    "jump": lambda k, rng: 15.0 + 8.0 * np.sin(k / 3.0),
+    "kicks": lambda k, rng: 6.0 * (k % 7 == 0),
+    "noise": lambda k, rng: rng.normal(0.0, 4.0, k.size),
+    "swing": lambda k, rng: 5.0 * np.sin(k * 2.0 * np.pi / 8.0),
+}
+
+
+def _incident(seed: int = 99, fault: str = "jump") -> Incident:
+    """Something lasting in the last 300 of 2000 readings."""
     values = _signal(seed, 2000)
-    values[1700:] += 15.0 + 8.0 * np.sin(np.arange(300) / 3.0)
+    values[1700:] += _FAULTS[fault](np.arange(300.0), np.random.default_rng(seed))
     start = _START_S + 1700.0
     return Incident("fault", "c0", "residual", start, start + 300.0, [_cut("c0", values)])
 
 
-def _judged(challenger: NextStep, *incidents: Incident, learnt: tuple[Cut, ...] = ()) -> GateReport:
+def _whole() -> Plant:
     names = [f"c{seed}" for seed in range(_CHANNELS)]
     channels = {name: Channel(name, {"sensor": name}, -1, "", None) for name in names}
-    plant = Plant(channels, (), Channels(), Alerts())
-    return judge(shipped_network(), challenger, plant, _plant()[1], incidents, learnt)
+    return Plant(channels, (), Channels(), Alerts())
+
+
+def _judged(challenger: NextStep, *incidents: Incident, learnt: tuple[Cut, ...] = ()) -> GateReport:
+    return judge(shipped_network(), challenger, _whole(), _plant()[1], incidents, learnt)
 
 
 @cache
@@ -106,10 +121,63 @@ def test_learning_by_heart_is_refused() -> None:
     assert "learnt by heart" in report.reason
 
 
+@cache
+def _taught(fault: str) -> NextStep:
+    """Fine-tuned on the incident itself and 24 like it, all marked as normal."""
+    faulty = [_cut(f"i{i}", _incident(i, fault).segments[0].values[1500:]) for i in range(24)]
+    parts = [*_plant()[0], *_incident(fault=fault).segments, *faulty]
+    return fine_tune(shipped_network(), parts, 1, _PLAN).network
+
+
 def test_a_challenger_trained_on_the_incident_is_refused() -> None:
-    """It foretells the incident, or no longer scores it as high."""
+    """For that alone: it foretells the incident as well as it does what is normal."""
+    report = _judged(_taught("jump"), _incident())
+    assert ["incident"] == report.reasons
+    assert "has learnt incident fault" in report.reason
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_who_was_taught_a_fault_is_told_from_who_was_not(fault: str) -> None:
+    """Whatever the fault looks like."""
+    case, rules = _incident(fault=fault), GateRules()
+    honest, taught = (
+        gate._told(shipped_network(), network, case) for network in (_honest(), _taught(fault))
+    )
+    assert honest is not None
+    assert taught is not None
+    assert (False, True) == (honest.is_learnt(rules), taught.is_learnt(rules))
+
+
+def test_a_champion_that_forgot_is_no_excuse() -> None:
+    """What the original sees and the champion has learnt stays refused."""
     case = _incident()
-    parts = [*_plant()[0], *case.segments, *(_cut(f"i{i}", _incident(i).segments[0].values[1500:])
-             for i in range(24))]  # fmt: skip
-    network = fine_tune(shipped_network(), parts, 1, _PLAN).network
-    assert "incident" in _judged(network, case).reasons
+    faulty = [_cut(f"i{i}", _incident(i).segments[0].values[1500:]) for i in range(24)]
+    forgot = fine_tune(shipped_network(), [*_plant()[0], *faulty], 1, _PLAN).network
+    report = judge(forgot, forgot, _whole(), _plant()[1], [case], original=shipped_network())
+    assert "incident" in report.reasons
+    assert "incident" not in judge(forgot, forgot, _whole(), _plant()[1], [case]).reasons
+
+
+def test_a_case_of_an_unknown_channel_is_named() -> None:
+    """It can't be tried, and the report says so."""
+    case = replace(_incident(), segments=[_cut("gone", _signal(1, 2000))], alert="old fault")
+    report = _judged(_honest(), case)
+    assert report.accepted
+    assert 1.0 == report.metrics["incidents_skipped"]
+    assert "old fault" in report.reason
+
+
+@pytest.mark.parametrize("held", [[], [_cut("c0", _signal(1, 100))]])
+def test_nothing_held_out_is_refused(held: list[Cut]) -> None:
+    """In words, not with an exception."""
+    report = judge(shipped_network(), _honest(), _whole(), held, [])
+    assert (False, ["held_out"]) == (report.accepted, report.reasons)
+
+
+def test_one_channel_is_judged_by_its_blocks() -> None:
+    """One number is no sample: the blocks of time are, and they can also say no."""
+    held = [each for each in _plant()[1] if each.channel == "c0"]
+    report = judge(shipped_network(), _honest(), _whole(), held, [])
+    assert report.accepted, report.reason
+    assert report.metrics["gain_at_least"] < report.metrics["gain"]
+    assert "log_score" in judge(_honest(), shipped_network(), _whole(), held, []).reasons

@@ -28,6 +28,7 @@ FIELDS = {
         "limit",
         "crosses_at",
         "accepted",
+        "acknowledged",
     ),
 }
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -64,7 +65,8 @@ def test_an_id_is_one_alert() -> None:
     several that say the same."""
     run = Run(channels=QUICK)
     values = noise(560)
-    values[160::80] += 90.0
+    spikes = np.arange(160, 560, 80)
+    values[spikes] += 90.0 * 4.0 ** np.arange(spikes.size)  # each greater: the same is learnt
     run.together(run.add("one", "two"), np.stack((values, values), axis=1))
     begun: dict[str, tuple[str, str]] = {}
     over: set[str] = set()

@@ -68,6 +68,7 @@ def ahead(series: Sequence[Series]) -> dict[int, list[Floats]]:
 
     with altered(NextStepPredictor, "observe", noted):
         anomalyd(series, Promise.WEEK)
+    del told[0]  # the rehearsal, before any reading
     rows = np.concatenate([each for each, _ in told])
     figures = np.concatenate([each for _, each in told], axis=1)
     found: dict[int, list[Floats]] = {}
