@@ -168,16 +168,28 @@ def _add_check(commands: Any) -> None:
     parser = _command(
         commands, "check", _check, "validate the configuration and list what is in force",
         "Lists every setting with its value; a * marks those that differ from the default.\n"
-        "ANOMALYD_* names in the environment that no setting reads are listed too, and fail.",
+        "ANOMALYD_* names in the environment that no setting reads are listed too, and fail.\n"
+        "With --topic and --payload: what that message becomes, channel by channel, or why it is\n"
+        "refused; status 1 where there is no reading in it, 2 where no stream has the topic:\n"
+        "  mosquitto_sub -t plant/l1/p3 -C 1 -N | \\\n"
+        "    anomalyd check --config my.toml --topic plant/l1/p3 --payload -",
     )  # fmt: skip
+    parser.add_argument("--topic", metavar="T", help="a message's topic")
+    parser.add_argument("--payload", type=Path, metavar="FILE", help="its payload; - = stdin")
     _add_config(parser)
 
 
 def _check(options: argparse.Namespace) -> int:
+    if (options.topic is None) != (options.payload is None):
+        raise ConfigError("check: --topic and --payload go together")
     unknown = list(unknown_environment(os.environ))
     for line in unknown:
         _tell(line)
     settings = load(options.config)
+    if options.topic is not None:
+        from anomalyd import terminal_payload
+
+        return terminal_payload.show(settings, options.topic, options.payload, time.time())
     from anomalyd.runtime.streams import read_streams
 
     read_streams(settings.streams)

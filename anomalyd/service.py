@@ -10,6 +10,7 @@
 | retrain  | a copy of the history, the registry, what   | stopped, within a second             |
 |          | it asks of the pipeline's thread            |                                      |
 | http     | read-only snapshots                         | stopped                              |
+| journal  | batches of readings, the acknowledgements   | stopped, after the last save         |
 | state    | copies of the columns, the state directory  | finished, after the pipeline         |
 
 A broker that is down is a state to report, not a reason to exit. A thread that dies takes the
@@ -36,6 +37,7 @@ import numpy as np
 
 from anomalyd import __version__, logs
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
+from anomalyd.adapters.codec.sparkplug_wire import rebirth
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.machine import disk_usage, memory_available_bytes, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
@@ -50,9 +52,11 @@ from anomalyd.runtime.announce import Announcer
 from anomalyd.runtime.commands import LARGEST_COMMAND, Commands
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.courier import FAMILIES, Courier
+from anomalyd.runtime.hearing import Hearing
 from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.reload import compare
@@ -115,7 +119,7 @@ class Service:
         self._alert_topics = tuple(f"{own}/{each}/" for each in FAMILIES)
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
-        self._inbox = Inbox(settings.ingest.inbox_messages)
+        self._inbox = Inbox(settings.ingest.inbox_messages, settings.ingest.inbox_mb << 20)
         self._pipeline = Pipeline(
             settings.instance,
             settings.channels,
@@ -128,7 +132,7 @@ class Service:
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
-        maintenance = Maintenance()
+        self._maintenance = maintenance = Maintenance()
         acknowledged: dict[str, Acknowledgement] = {}
         self._courier = Courier(
             root, settings.state.directory, settings.alerts, self._mqtt, self._conditions,
@@ -145,6 +149,14 @@ class Service:
             self._pipeline.table,
             settings.alerts.publish_scores,
         )
+        self._journal = Journal(
+            settings.state.directory / "journal",
+            settings.state.journal_mb,
+            self._pipeline.table,
+            self._intake.topic,
+            self._mqtt.acknowledge,
+            self._conditions,
+        )
         self._state = StateKeeper(
             settings.state.directory,
             settings.state.save_every_s,
@@ -152,6 +164,8 @@ class Service:
             self._pipeline,
             self._intake,
             self._conditions,
+            self._journal.mark,
+            self._journal.forget,
         )
         self._history = History(
             settings.state.directory / "history",
@@ -168,6 +182,9 @@ class Service:
             settings.channels.retire_after_s,
             maintenance,
             self._state.tick,
+            lambda: self._mqtt.connects if self._mqtt.connected else 0,
+            self._conditions,
+            self._journal,
         )
         self._retrainer = Retrainer(
             settings,
@@ -180,6 +197,7 @@ class Service:
             self._confirmed,
             self._busy,
         )
+        self._hearing, self._heard = Hearing(), -1
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
@@ -204,6 +222,7 @@ class Service:
             # Sink first, source last; left in the other order: what the broker had is still scored,
             # and what came of it is still published.
             self._state.open()
+            stack.callback(self._journal.stop, _DRAIN_S)
             stack.callback(self._save)
             self._sweep_models()
             recalled = self._state.restore(time.time())
@@ -215,7 +234,9 @@ class Service:
             self._courier.start()
             if recalled and recalled.cleared:
                 self._announcer.tell(Outcome.of(recalled.cleared))
+            self._replay()
             self._courier.close_unknown(self._pipeline.open_ids())
+            self._journal.start()
             self._worker.start()
             self._mqtt.start()
             stack.callback(self._mqtt.stop)
@@ -245,6 +266,18 @@ class Service:
         except ModelError as error:
             self._conditions.begin("models", str(error))
 
+    def _replay(self) -> None:
+        """Score again what was scored since the state that is restored; its alerts are told again,
+        and the outbox knows those that it has."""
+        windows = self._maintenance.take()
+        if windows is not None:
+            self._pipeline.maintain(windows)
+        self._journal.replay(
+            self._state.journal,
+            self._intake.reopen,
+            lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
+        )
+
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
 
@@ -265,14 +298,17 @@ class Service:
 
     # --- on other threads -------------------------------------------------------------------
 
-    def _on_message(self, topic: str, payload: bytes, retained: bool) -> None:
+    def _on_message(self, topic: str, payload: bytes, retained: bool, ticket: int) -> None:
         # A stream on "#" hears what this daemon publishes, and would answer itself for ever.
         if topic.startswith(self._own_topics):
             self._on_own_message(topic, payload, retained)
+            self._mqtt.acknowledge((ticket,))
             return
         # One byte over the limit is refused like a million, and doesn't fill the memory.
         kept = payload[: LARGEST_PAYLOAD + 1]
-        self._inbox.put(Message(topic, kept, time.monotonic(), retained))
+        gone = self._inbox.put(Message(topic, kept, time.monotonic(), retained, ticket))
+        if gone:
+            self._mqtt.acknowledge(gone)
 
     def _on_own_message(self, topic: str, payload: bytes, retained: bool) -> None:
         if retained and topic.startswith(self._alert_topics):
@@ -287,6 +323,8 @@ class Service:
         """On the pipeline's thread, after each batch."""
         self._announcer.tell(outcome)
         self._history.record(outcome.verdicts)
+        for topic in self._intake.rebirths.take():
+            self._mqtt.publish(topic, rebirth(time.time_ns() // 1_000_000), qos=0)
 
     # --- on the thread `retrain` ------------------------------------------------------------
 
@@ -369,7 +407,11 @@ class Service:
         rows = np.array([row for row, _ in channels], dtype=np.intp)
         overdue = self._intake.overdue(rows, time.monotonic())
         disk = disk_usage(self._settings.state.directory)
-        rejected = Counter(inbox=self._inbox.dropped)
+        rejected = Counter(
+            inbox=self._inbox.dropped,
+            overload=self._inbox.shed,
+            repeated=self._journal.receipts.repeated,
+        )
         for counted in (self._intake.rejected, pipeline.rejected, self._announcer.lost):
             rejected.update(dict(counted))
         return Snapshot(
@@ -404,6 +446,7 @@ class Service:
             state_channels_restored=self._state.restored,
             mqtt_connected=self._mqtt.connected,
             mqtt_connects=self._mqtt.connects,
+            mqtt_deaf=self._hearing.reconnects,
             inbox_messages=len(self._inbox),
             inbox_capacity=self._inbox.capacity,
             channel_names=[channel.name for _, channel in channels],
@@ -433,12 +476,14 @@ class Service:
                 ("retrain", self._retrainer.alive),
                 ("http", self._http.alive),
                 ("state", self._state.alive),
+                ("journal", self._journal.alive),
             ):
                 if not alive:
                     raise ServiceFailed(f"the {part} thread is dead; see the log above")
             now = time.monotonic()
             if self._watchdog_s is not None and now - self._worker.progress_at < self._watchdog_s:
                 self._notifier.watchdog()
+            self._listen(now)
             if now - told_at >= _STATUS_EVERY_S:
                 told_at = now
                 self._notifier.status(self._status())
@@ -473,6 +518,17 @@ class Service:
         self._worker.pace(settings.ingest.linger_s, settings.channels.retire_after_s)
         done.set()
 
+    def _listen(self, now_s: float) -> None:
+        """A connection over which nothing comes any more is made anew."""
+        connects = self._mqtt.connects if self._mqtt.connected else 0
+        received = self._inbox.received
+        if self._hearing.deaf(now_s, received, connects):
+            self._heard = received
+            self._conditions.begin("deaf", "connected, but no message for far longer than ever")
+            self._mqtt.reconnect()
+        elif received != self._heard:
+            self._conditions.end("deaf")
+
     def _status(self) -> str:
         connected = "connected" if self._mqtt.connected else "waiting for the broker"
         states = self._pipeline.count_states([row for row, _ in self._pipeline.table.listing()])
@@ -487,6 +543,7 @@ class Service:
         self._mqtt.stop_listening()
         self._inbox.close()
         if self._worker.join(_DRAIN_S):
+            self._journal.settle(_DRAIN_S)
             return
         # Whoever stops a daemon that is behind doesn't wait until it has caught up.
         log.error("stopping with %d messages unscored", self._inbox.discard())

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin
@@ -65,6 +66,22 @@ class Mqtt(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="broker's host name or address")
     port: int = Field(1883, ge=1, le=65535, description="broker's port")
+    hosts: tuple[str, ...] = Field(
+        (), description="further brokers, HOST or HOST:PORT: tried in turn where one fails"
+    )
+    transport: Literal["tcp", "websockets"] = Field("tcp", description="what carries MQTT")
+    websocket_path: str = Field(
+        "/mqtt", pattern="^/", description="with websockets: the URL's path"
+    )
+    version: Literal["3.1.1", "5"] = Field("3.1.1", description="of MQTT")
+    tls: bool = Field(False, description="encrypt, and check the broker's certificate and name")
+    ca_file: Path | None = Field(
+        None, description="with TLS: who vouches for the broker (PEM); absent = the system's"
+    )
+    cert_file: Path | None = Field(
+        None, description="with TLS: certificate to show to the broker, with its chain (PEM)"
+    )
+    key_file: Path | None = Field(None, description="with TLS: the certificate's private key (PEM)")
     username: str = Field("", description="user name; empty = none")
     password_file: Path | None = Field(
         None, description="file with the password; or the systemd credential mqtt_password"
@@ -72,11 +89,57 @@ class Mqtt(Section):
     client_id: str = Field("", description="empty = anomalyd-<instance>")
     keepalive_s: int = Field(30, ge=2, le=3600, description="ping the broker this often")
     qos: Literal[0, 1, 2] = Field(1, description="highest QoS to receive readings with")
+    clean_session: bool | None = Field(
+        None,
+        description="the broker keeps nothing while the daemon is away; absent = only with qos 0",
+    )
+    session_expiry_s: int = Field(
+        7 * 86400, ge=1, le=0xFFFFFFFE, description="with version 5: the broker keeps it so long"
+    )
+    user_properties: tuple[str, ...] = Field(
+        (), description="with version 5: NAME=VALUE, told to the broker when connecting"
+    )
     topic_prefix: str = Field(
         "anomalyd", pattern=r"^[^+#\s]+$", description="first level of every topic written"
     )
     reconnect_min_s: int = Field(1, ge=1, description="first pause before connecting again")
     reconnect_max_s: int = Field(30, ge=1, description="longest pause before connecting again")
+
+    @property
+    def keeps_session(self) -> bool:
+        """The broker keeps what it has for the daemon while it is away."""
+        return not (self.qos == 0 if self.clean_session is None else self.clean_session)
+
+    @property
+    def brokers(self) -> Sequence[tuple[str, int]]:
+        """Host and port of each, the first one first."""
+        return [(self.host, self.port), *(_address(each, self.port) for each in self.hosts)]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [
+            name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name) is not None
+        ]
+        if given and not self.tls:
+            raise ValueError(f"{given[0]} needs tls = true")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        for each in self.user_properties:
+            if "=" not in each or self.version != "5":
+                raise ValueError(
+                    f'user_properties: {each!r} must be NAME=VALUE, with version = "5"'
+                )
+        for each in self.hosts:
+            _address(each, self.port)
+        return self
+
+
+def _address(text: str, port: int) -> tuple[str, int]:
+    """Of `HOST`, `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?", text)
+    if not found or not 0 < int(found[3] or port) < 65536:
+        raise ValueError(f"hosts: {text!r} is not HOST or HOST:PORT")
+    return found[1] or found[2], int(found[3] or port)
 
 
 class Stream(Section):
@@ -90,13 +153,31 @@ class Stream(Section):
     value: str = Field(
         "value",
         description='JSON field or dotted path; "" = a bare number; "*" = every numeric field '
-        "is a channel",
+        'is a channel; "data[].value" = a list of readings, "data[]" = a list of values',
     )
     time: str | None = Field(
         None,
         min_length=1,
         description="JSON field with the reading's time (s, ms, us, ns since 1970, or ISO 8601); "
         "absent = arrival time",
+    )
+    format: Literal["auto", "thingsboard", "senml", "influx", "sparkplug"] = Field(
+        "auto", description="shape of the payloads; auto = as `value` says"
+    )
+    step: str | None = Field(
+        None,
+        min_length=1,
+        description="with a list of values: JSON field with the time between two of them, in the "
+        "unit of `time`, which is then the first one's",
+    )
+    map: dict[str, float] = Field({}, description="numbers for values that are texts")
+    booleans: bool = Field(False, description="true is 1 and false is 0; else they are no values")
+    quality: str | None = Field(
+        None, min_length=1, description="JSON field that says how good a reading is"
+    )
+    good: tuple[bool | float | str, ...] = Field(
+        (192.0, "GOOD", "Good", "good"),
+        description="what `quality` says of a good reading; others are rejected",
     )
     interval_s: float | None = Field(
         None,
@@ -119,14 +200,37 @@ class Stream(Section):
     channel: str | None = Field(
         None, min_length=1, description="channel's name; absent = topic from its first wildcard on"
     )
-    unit: str = Field("", description="unit of the values, for the alerts")
+    unit: str = Field(
+        "", description="unit of the values, for the alerts; empty = as the payload says"
+    )
     low: float | None = Field(
         None, description="lower limit: an alert when it is reached, and before it will be"
     )
     high: float | None = Field(None, description="upper limit, likewise")
+    physical: tuple[float, float] | None = Field(
+        None, description="lowest and highest value that can be: another is no reading, and counted"
+    )
+    max_rate: float | None = Field(
+        None, gt=0, description="fastest change that can be, a second: likewise"
+    )
+    retained: Literal["ignore", "seed", "use"] = Field(
+        "seed",
+        description="what the broker retains: no reading, a new channel's last value, or a reading",
+    )
+    report_by_exception: bool = Field(
+        False,
+        description="silence means that the value holds: no channel of it is stale, stuck or in a "
+        "gap",
+    )
     forecast_model: Path | None = Field(
         None, description="forecaster for channels with limits; absent = the shipped one"
     )
+
+    @model_validator(mode="after")
+    def _physical_is_a_range(self) -> Self:
+        if self.physical is not None and self.physical[0] >= self.physical[1]:
+            raise ValueError(f"physical = {list(self.physical)}: the lower must come first")
+        return self
 
     @model_validator(mode="after")
     def _limits_are_a_range(self) -> Self:
@@ -159,8 +263,11 @@ class Channels(Section):
 class Ingest(Section):
     """The inbox between the broker and the pipeline."""
 
-    inbox_messages: int = Field(
-        200_000, ge=1, description="messages held at most; the newest are dropped and counted"
+    inbox_messages: int = Field(200_000, ge=1, description="messages held at most")
+    inbox_mb: int = Field(
+        256,
+        ge=1,
+        description="... and megabytes; above, the oldest of the busiest topics go",
     )
     linger_s: float = Field(
         0.05, ge=0, le=0.5, description="gather messages for so long before scoring them together"
@@ -195,6 +302,9 @@ class Alerts(Section):
         3600.0,
         gt=0,
         description="readings under alert are not learnt from, but after so long they are",
+    )
+    quality: tuple[Literal["stuck", "stale"], ...] = Field(
+        ("stuck", "stale"), description="what is wrong with a sensor itself and raises an alert"
     )
     publish_scores: bool = Field(False, description="publish every verdict on .../score/<channel>")
     runbook_url: str = Field("", description="put into every alert")
@@ -272,6 +382,11 @@ class State(Section):
     )
     save_every_s: float = Field(
         60.0, gt=0, description="what was learnt is saved this often, and at SIGTERM"
+    )
+    journal_mb: int = Field(
+        500,
+        ge=1,
+        description="disk for the readings since the last save, in MB (30 bytes a reading)",
     )
 
 
@@ -454,8 +569,10 @@ def allowed(field: FieldInfo) -> str:
     ]
     if get_origin(field.annotation) is Literal:
         return "one of " + ", ".join(str(choice) for choice in kinds)
+    if get_origin(field.annotation) is dict:
+        return "a table: text = number"
     if get_origin(field.annotation) is tuple:
-        return "a list of texts"
+        return "a list of texts" if kinds[0] is str else "a list of texts, numbers, true or false"
     bounds = {
         name: getattr(limit, name)
         for limit in field.metadata

@@ -26,7 +26,11 @@ HEAD = """\
 
 # Keys that are not set by default, and an example of each.
 EXAMPLES: dict[str, Any] = {
+    "mqtt.ca_file": "/etc/anomalyd/ca.crt",
+    "mqtt.cert_file": "/etc/anomalyd/mqtt.crt",
+    "mqtt.key_file": "/etc/anomalyd/mqtt.key",
     "mqtt.password_file": "/etc/anomalyd/mqtt_password",
+    "mqtt.clean_session": False,
     "http.token_file": "/etc/anomalyd/http_token",
     "http.certificate_file": "/etc/anomalyd/http.crt",
     "http.key_file": "/etc/anomalyd/http.key",
@@ -36,6 +40,12 @@ STREAM: dict[str, Any] = {
     "topic": "plant/{line}/{machine}/{sensor}",
     "value": "value",
     "time": "ts",
+    "format": "auto",
+    "step": "dt",
+    "map": {"OPEN": 1, "CLOSED": 0},
+    "booleans": True,
+    "quality": "q",
+    "good": [192, "GOOD"],
     "interval_s": 1.0,
     "group_by": ["line", "machine"],
     "inputs": ["setpoint"],
@@ -44,6 +54,10 @@ STREAM: dict[str, Any] = {
     "unit": "bar",
     "low": 0.5,
     "high": 8.0,
+    "physical": [-40.0, 150.0],
+    "max_rate": 20.0,
+    "retained": "seed",
+    "report_by_exception": True,
     "forecast_model": "limits.safetensors",
 }
 
@@ -152,6 +166,9 @@ def _default(field: FieldInfo, value: Any) -> str:
 
 def _toml(value: Any) -> str:
     """JSON's strings, numbers, booleans and lists are TOML's too."""
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 

@@ -231,7 +231,7 @@ def test_beyond_this_machine_needs_token_and_tls_or_a_word(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[mqtt]\nhots = 'x'\n", "mqtt.hots is not a setting; did you mean host?"),
+        ("[mqtt]\nhst = 'x'\n", "mqtt.hst is not a setting; did you mean host?"),
         ("[mqttt]\nhost = 'x'\n", "mqttt is not a setting; did you mean mqtt?"),
         (
             "[[streams]]\ntopic = 'a'\ninterval = 1.0\n",
@@ -276,9 +276,9 @@ def test_a_mistake_is_one_line_that_names_the_key(tmp_path: Path, text: str, sai
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     """Not one a try."""
-    said = mistake(tmp_path, "[mqtt]\nport = 0\nhots = 'x'\n")
+    said = mistake(tmp_path, "[mqtt]\nport = 0\nhst = 'x'\n")
     assert "mqtt.port" in said
-    assert "mqtt.hots" in said
+    assert "mqtt.hst" in said
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     ("name", "value", "said"),
     [
         ("ANOMALYD_MQTT__PORT", "high", "mqtt.port = 'high': "),
-        ("ANOMALYD_MQTT__HOTS", "x", "mqtt.hots is not a setting; did you mean host?"),
+        ("ANOMALYD_MQTT__HST", "x", "mqtt.hst is not a setting; did you mean host?"),
         ("ANOMALYD_MQTT", "not json", "mqtt"),
         ("ANOMALYD_STREAMS", "not json", "streams"),
     ],

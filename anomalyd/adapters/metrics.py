@@ -52,6 +52,7 @@ _COUNTERS = (
     ("anomalyd_readings_scored", "readings_scored", "Readings that got a verdict."),
     ("anomalyd_batches", "batches", "Batches that the pipeline scored."),
     ("anomalyd_mqtt_connects", "mqtt_connects", "Connections made to the broker."),
+    ("anomalyd_mqtt_deaf", "mqtt_deaf", "Connections given up because nothing came any more."),
     (
         "anomalyd_regime_changes",
         "regime_changes",
@@ -175,6 +176,7 @@ class Snapshot:
     state_channels_restored: int
     mqtt_connected: bool
     mqtt_connects: int
+    mqtt_deaf: int
     inbox_messages: int
     inbox_capacity: int
     channel_names: Sequence[str]

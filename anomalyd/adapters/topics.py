@@ -26,12 +26,20 @@ class Match:
 class TopicPattern:
     """One stream's `topic`, and the template of its channels' names."""
 
-    def __init__(self, topic: str, channel: str | None = None) -> None:
-        """Raises ConfigError naming the topic and what is wrong with it."""
+    def __init__(
+        self, topic: str, channel: str | None = None, leave_out: int | None = None
+    ) -> None:
+        """Raises ConfigError naming the topic and what is wrong with it.
+
+        `leave_out`: level that is neither in the channel's name nor a label.
+        """
         self.topic = topic
         levels = topic.split("/")
         wild = [index for index, level in enumerate(levels) if _is_wild(level)]
-        self.names = tuple(match[1] for match in map(_NAMED.fullmatch, levels) if match)
+        self._leave_out = leave_out
+        named = levels if leave_out is None else levels[:leave_out] + levels[leave_out + 1 :]
+        self.names = tuple(match[1] for match in map(_NAMED.fullmatch, named) if match)
+        self._unlabelled = any(each in named for each in "+#")
         self._check(levels)
         self.subscription = "/".join(_subscription(level) for level in levels)
         self._expression = re.compile(_expression(levels), re.DOTALL)
@@ -50,10 +58,14 @@ class TopicPattern:
         found = self._expression.fullmatch(topic)
         if not found:
             return None
-        labels = {name: value or "" for name, value in found.groupdict().items()}
+        said = found.groupdict()
+        labels = {name: said[name] or "" for name in self.names}
         if self._template is not None:
             return Match(_NAMED.sub(lambda name: labels[name[1]], self._template), labels)
-        return Match("/".join(topic.split("/")[self._first_wild :]), labels)
+        levels = topic.split("/")
+        if self._leave_out is not None:
+            del levels[self._leave_out]
+        return Match("/".join(levels[self._first_wild :]), labels)
 
     def _check(self, levels: list[str]) -> None:
         for index, level in enumerate(levels):
@@ -69,7 +81,7 @@ class TopicPattern:
         if re.search(r"[+#\x00-\x1f]", channel):
             raise ConfigError(f"channel {channel!r} can't be in a topic: it has + or # in it")
         used = {match[1] for match in _NAMED.finditer(channel)}
-        if used != set(self.names) or any(each in self.topic.split("/") for each in "+#"):
+        if used != set(self.names) or self._unlabelled:
             raise ConfigError(
                 f"channel {channel!r} of topic {self.topic!r} must name every wildcard of the "
                 "topic, or two topics would be one channel"

@@ -64,6 +64,11 @@ class AlertStates:
         is open stays so."""
         self._maintained[rows] = until_s
 
+    def shift(self, rows: Rows, jump_s: float) -> None:
+        """The clock that these channels are timed by was set."""
+        self._since[rows] += jump_s
+        self._told[rows] += jump_s
+
     def in_maintenance(self, rows: Rows, times: Floats) -> Flags:
         """(B,) somebody works on the channel at that time."""
         return times < self._maintained[rows]

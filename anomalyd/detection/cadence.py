@@ -33,6 +33,7 @@ class Cadence:
 
     def __init__(self, capacity: int, gap_intervals: float) -> None:
         self._gap_intervals = gap_intervals
+        self._holds = np.zeros(capacity, dtype=np.bool_)
         self._last = np.zeros(capacity)
         self._grid = np.zeros(capacity)  # 0 = event-driven
         self._interval = np.zeros(capacity)
@@ -40,8 +41,10 @@ class Cadence:
         self._settling = np.zeros(capacity, dtype=np.int8)
         self._after_gap = np.zeros(capacity, dtype=np.bool_)
 
-    def reset(self, rows: Rows, grid_s: Floats | float) -> None:
-        """Begin the channels in `rows` anew, on a grid of `grid_s` seconds (0 = event-driven)."""
+    def reset(self, rows: Rows, grid_s: Floats | float, holds: bool = False) -> None:
+        """Begin the channels in `rows` anew, on a grid of `grid_s` seconds (0 = event-driven). Of
+        those that hold, silence means that the value does: it is no gap."""
+        self._holds[rows] = holds
         self._steps[rows] = 0.0
         self._settling[rows] = 0
         self._after_gap[rows] = False
@@ -74,6 +77,14 @@ class Cadence:
         """(B,) such a time between two readings of each channel is no ordinary step."""
         return since_s > self._gap_intervals * self.interval_s(rows)
 
+    def seed(self, rows: Rows, times: Floats) -> None:
+        """A value of before is known of channels that have not spoken yet."""
+        self._last[rows] = times
+
+    def shift(self, rows: Rows, jump_s: float) -> None:
+        """The clock that these channels are timed by was set."""
+        self._last[rows] += jump_s
+
     def judge(self, rows: Rows, times: Floats) -> Beat:
         """Look at one reading of each channel in `rows` (unique); changes nothing."""
         known = self._steps[rows] > 0.0
@@ -81,7 +92,12 @@ class Cadence:
         since = times - last
         with np.errstate(divide="ignore", invalid="ignore"):
             same_bin = (grid > 0.0) & (np.floor(times / grid) == np.floor(last / grid))
-        gap = known & (self._steps[rows] > 2.0) & (since > self._gap_intervals * interval)
+        gap = (
+            known
+            & ~self._holds[rows]
+            & (self._steps[rows] > 2.0)
+            & (since > self._gap_intervals * interval)
+        )
         return Beat(known & (since <= 0.0), ~(known & same_bin), gap)
 
     def learn(self, rows: Rows, times: Floats, beat: Beat) -> None:

@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int8]
 
+LARGEST_VALUE = 1e36
+"""no instrument reads more, and 32-bit floats still hold it"""
+
 
 class State(IntEnum):
     """Of a channel's alert. A channel that is `WARMING` can't be scored yet and never alerts."""
@@ -46,9 +49,11 @@ class Kind(IntEnum):
     VALUE = 6
     """not a number, or larger than any instrument reads: left out"""
     RANGE = 7
-    """out of the limits in the configuration; of alerts, not of readings"""
+    """of readings: physically impossible, left out; of alerts: out of the configured limits"""
     FORECAST = 8
     """on its way to one of them; of alerts, not of readings"""
+    STALE = 9
+    """nothing usable for far longer than ever; of alerts, as there is no reading"""
 
 
 STATE_NAMES = tuple(state.name.lower() for state in State)

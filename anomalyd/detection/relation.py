@@ -9,7 +9,9 @@ likelihood of all values together rises most when that amount is taken from i it
 misleads.
 
 An asset's channels are compared when each of them has spoken since the last comparison, at about
-the same time; their rates may differ. It needs no training and serves from the first minutes.
+the same time; their rates may differ. It goes on without one that is known to be silent, until that
+speaks again; one whose silence means that its value holds is not waited for. It needs no
+training and serves from the first minutes.
 Owned by the pipeline thread: no locks.
 """
 
@@ -75,6 +77,7 @@ class Relations:
         self._slot = np.zeros(capacity, dtype=np.int64)
         self._rows = np.zeros(shape, dtype=np.int64)  # row + 1; 0 = none
         self._active, self._spoke = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
+        self._absent, self._holds = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
         self._judged = np.ones(shape, dtype=np.bool_)
         self._value, self._mean, self._residual = (np.zeros(shape) for _ in range(3))
         self._time, self._interval = (np.zeros(shape) for _ in range(2))
@@ -84,16 +87,18 @@ class Relations:
         # Free of units, unlike the covariance: half as wide.
         self._precision = np.zeros((capacity, MEMBERS, MEMBERS), dtype=np.float32)
 
-    def join(self, row: int, asset: int, judged: bool = True) -> None:
+    def join(self, row: int, asset: int, judged: bool = True, holds: bool = False) -> None:
         """Make a channel a member of an asset, from its first reading on; one too many is not
-        compared. One that is not `judged` is known beforehand: the others are held against it."""
+        compared. One that is not `judged` is known beforehand: the others are held against it. Of
+        one that `holds`, silence means that its value does."""
         free = np.flatnonzero(self._rows[asset] == 0)
         if not free.size:
             return
         slot = int(free[0])
         self._asset[row], self._slot[row] = asset, slot
         self._rows[asset, slot] = row + 1
-        self._judged[asset, slot] = judged
+        self._judged[asset, slot], self._holds[asset, slot] = judged, holds
+        self._absent[asset, slot] = False
 
     def leave(self, rows: Rows) -> None:
         """Take channels out of their assets."""
@@ -116,6 +121,13 @@ class Relations:
         self._rows[assets] = 0
         self._rows[assets, slots] = member + 1
         self._active[assets] &= self._rows[assets] > 0
+
+    def rest(self, rows: Rows) -> None:
+        """Let the assets of silent channels go on without them, until they speak again."""
+        assets, slots = self._at(rows[self._asset[rows] >= 0])
+        if assets.size:
+            self._absent[assets, slots] = True
+            self._refit(np.unique(assets))
 
     def empty(self, asset: int) -> bool:
         """No channel is a member of it."""
@@ -155,13 +167,13 @@ class Relations:
         first reading changes its asset and is taken alone.
         """
         seats = self._seat(rows)
-        active = self._active[seats.assets]
+        present, waits = self._present(seats.assets), self._waits(seats.assets)
         first = np.where(seats.taken, seats.arrival, rows.size).min(axis=1, initial=rows.size)
-        new = seats.taken & ~active
+        new = seats.taken & ~present
         begins = np.where(new, seats.arrival, rows.size).min(axis=1, initial=rows.size)
         last = np.where(begins == first, first, begins - 1)
-        missing = active & ~self._spoke[seats.assets]
-        complete = (active.sum(axis=1) > 1) & np.all(~missing | seats.taken, axis=1)
+        missing = waits & ~self._spoke[seats.assets]
+        complete = (present.sum(axis=1) > 1) & np.all(~missing | seats.taken, axis=1)
         moment = np.where(missing, seats.arrival, first[:, None]).max(axis=1, initial=-1)
         last = np.where(complete, np.minimum(last, moment), last)
         fits = np.ones(rows.size, dtype=np.bool_)
@@ -177,6 +189,8 @@ class Relations:
         assets, at = seats.assets, (seats.assets[seats.of], seats.slots)
         new = ~self._active[at]
         self._active[at] = True
+        back = self._absent[at]
+        self._absent[at] = False
         for column, figures in (
             (self._value, values),
             (self._time, times),
@@ -186,8 +200,10 @@ class Relations:
         self._spoke[at] = True
         if new.any():
             self._restart(at[0][new])
-        active, spoke = self._active[assets], self._spoke[assets]
-        complete = (active.sum(axis=1) > 1) & np.all(spoke | ~active, axis=1)
+        if back.any():
+            self._refit(np.unique(at[0][back]))
+        spoke = self._spoke[assets] | ~self._waits(assets)
+        complete = (self._present(assets).sum(axis=1) > 1) & spoke.all(axis=1)
         return self._compare(self._together(assets[complete]))
 
     def replace(self, compared: Compared, rows: Rows, missed: Floats, evidence: Floats) -> Compared:
@@ -208,11 +224,14 @@ class Relations:
             return
         ticks = self._ticks[assets]
         rate = np.maximum(1.0 / _MEMORY_TICKS, 1.0 / (ticks + 1.0))[:, None]
-        off = compared.values[learns] - self._mean[assets]
+        # Of a silent member nothing is learnt, and nothing forgotten.
+        present = self._present(assets)
+        off = np.where(present, compared.values[learns] - self._mean[assets], 0.0)
         self._mean[assets] += rate * off
         outer = off[:, :, None] * off[:, None, :]
         rate = rate[:, :, None]
         outer *= rate * (1.0 - rate)
+        rate = np.where(present[:, :, None] & present[:, None, :], rate, 0.0)
         self._covariance[assets] = (1.0 - rate) * self._covariance[assets] + outer
         self._ticks[assets] = ticks + 1.0
         due = assets[(ticks + 1.0) % _REFIT_TICKS == 0.0]
@@ -221,6 +240,14 @@ class Relations:
 
     def _at(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._asset[rows], self._slot[rows]
+
+    def _present(self, assets: NDArray[np.int64]) -> Flags:
+        """(A, MEMBERS) who is compared."""
+        return self._active[assets] & ~self._absent[assets]
+
+    def _waits(self, assets: NDArray[np.int64]) -> Flags:
+        """(A, MEMBERS) who must speak before it is."""
+        return self._present(assets) & ~self._holds[assets]
 
     def _seat(self, rows: Rows) -> _Seats:
         readings = np.flatnonzero(self._asset[rows] >= 0)
@@ -235,7 +262,7 @@ class Relations:
     def _together(self, assets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those whose members all spoke at about the same time; where one lags, for instance
         because a reading was lost, it has to speak again first."""
-        active, times = self._active[assets], self._time[assets]
+        active, times = self._waits(assets), self._time[assets]
         slowest = np.where(active, self._interval[assets], 0.0).max(axis=1, initial=0.0)
         newest = np.where(active, times, -np.inf).max(axis=1, initial=-np.inf)
         lags = active & (times < (newest - _SAME_TIME * slowest)[:, None])
@@ -252,29 +279,35 @@ class Relations:
         self._ticks[assets] = 0.0
 
     def _compare(self, assets: NDArray[np.int64]) -> Compared:
-        values = np.where(self._active[assets], self._value[assets], 0.0)
+        present = self._present(assets)
+        values = np.where(present, self._value[assets], 0.0)
         own_row = np.arange(MEMBERS)
         spread = np.sqrt(self._covariance[assets[:, None], own_row, own_row])
         z = np.divide(values - self._mean[assets], spread, where=spread > 0.0, out=values * 0.0)
         precision = self._precision[assets]
         own = np.diagonal(precision, axis1=1, axis2=2)
+        z[~present] = 0.0
         joint = np.matmul(precision, np.clip(z, -50.0, 50.0)[:, :, None])[:, :, 0]
         known = (self._ticks[assets] >= _KNOWN_AFTER_TICKS)[:, None] & (own > 0.0)
-        known &= self._judged[assets]
+        known &= self._judged[assets] & present
         residual = np.divide(joint, own, where=known, out=np.zeros_like(joint))
         smoothed = self._residual[assets]
         smoothed += (residual - smoothed) / _SMOOTHING_TICKS
         smoothed[~known] = 0.0
         self._residual[assets] = smoothed
         evidence = np.abs(smoothed) * np.sqrt(own)
-        return Compared(assets, self._rows[assets] - 1, values, smoothed, evidence)
+        return Compared(
+            assets, np.where(present, self._rows[assets], 0) - 1, values, smoothed, evidence
+        )
 
     def _refit(self, assets: NDArray[np.int64]) -> None:
         covariance = self._covariance[assets]
         spread = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
         inverse = np.divide(1.0, spread, where=spread > 0.0, out=np.zeros_like(spread))
         correlation = covariance * inverse[:, :, None] * inverse[:, None, :]
-        # A channel that never moved, or an empty slot, is unrelated to all others.
-        alone = np.where(spread > 0.0, _RIDGE, 1.0)
+        # A channel that never moved, is silent, or an empty slot is unrelated to all others.
+        absent = self._absent[assets]
+        correlation[absent[:, :, None] | absent[:, None, :]] = 0.0
+        alone = np.where((spread > 0.0) & ~absent, _RIDGE, 1.0)
         correlation += alone[:, :, None] * np.eye(MEMBERS)
         self._precision[assets] = np.linalg.inv(correlation)

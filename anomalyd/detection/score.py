@@ -45,8 +45,9 @@ _MEASURED = 4.0
 _CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0
 _ALMOST = 0.99
 # What has alarmed lately and does so again is what the channel does at times (a pump that starts
-# once a day): it is learnt, or it would alarm for ever.
-_RECURRING = 0.75
+# once a day): it is learnt, or it would alarm for ever. But no more than an octave beyond all that
+# was normal at a time: a fault that comes back far out must not blind the channel to the next.
+_RECURRING, _OCTAVE = 1.0, 4.0
 # However slow a channel and however large its budget, an event is one in a thousand readings: what
 # happens more often wasn't measured, and with much more risk than that nothing at all would alarm.
 _MOST_RISK = 1e-3
@@ -191,7 +192,8 @@ class Scorer:
         learns = learns & ~spared
         self._views.learn(rows, values, look.seen, learns, spared)
         recurs = raised & (self._alarms[rows] > _RECURRING)
-        renewed = self._tails.learn(rows, look.at, (learns | recurs) & look.seen.known)
+        at = np.where(recurs, np.minimum(look.at, self._tails.ends(rows) + _OCTAVE), look.at)
+        renewed = self._tails.learn(rows, at, (learns | recurs) & look.seen.known)
         self._alarms[rows] += raised - self._alarms[rows] / _FORGIVING_READINGS
         self._follow_peaks(rows, np.where(np.isnan(look.score), 0.0, look.rarity))
         if renewed.any():

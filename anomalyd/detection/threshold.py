@@ -91,6 +91,10 @@ class Tails:
         """(views, B) values that each view has learnt from."""
         return np.asarray(self._count[rows].T, dtype=np.float64)
 
+    def ends(self, rows: Rows) -> Floats:
+        """(views, B) positions beyond which nothing was normal yet."""
+        return np.ascontiguousarray((self._origin[rows] + self._end[rows]).T)
+
     def surprises(self, rows: Rows, at: Floats) -> Floats:
         """(views, B) >= 0, -log10 of the share of normal values above the positions `at`
         (views, B); NaN where there is none."""

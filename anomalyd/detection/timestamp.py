@@ -17,13 +17,18 @@ _EARLIEST, _LATEST = 1e8, 1e11
 
 def seconds(times: Sequence[float | str | None], arrivals: Floats) -> Floats:
     """(B,) seconds; NaN where a time can't be read; the arrival where there is none (None)."""
-    if all(time is None for time in times):
+    kinds = set(map(type, times))
+    if kinds <= {type(None)}:
         return arrivals.copy()
-    numbers = np.array([_number(time) for time in times])
+    # An integer may be one that no float holds.
+    plain = kinds == {float}
+    numbers = np.array(times if plain else [_number(time) for time in times], dtype=np.float64)
     size = np.abs(numbers)
     unit = np.select([size < _MILLIS, size < _MICROS, size < _NANOS], [1.0, 1e3, 1e6], 1e9)
     numbers /= unit
     numbers[~((numbers >= _EARLIEST) & (numbers < _LATEST))] = np.nan
+    if type(None) not in kinds:
+        return numbers
     absent = np.fromiter((time is None for time in times), np.bool_, len(times))
     return np.where(absent, arrivals, numbers)
 

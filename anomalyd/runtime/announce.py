@@ -29,7 +29,7 @@ Send = Callable[[str, bytes, int, bool], bool]
 Deliver = Callable[[Sequence[Transition]], int]
 """transitions in order -> how many of them found no room"""
 
-OWN_TOPICS = ("forecast", "range")
+OWN_TOPICS = ("forecast", "range", "stale")
 """kinds of alerts that may be open beside the channel's other one, and have a topic of their own"""
 
 _LEVELS = {"raised": logging.WARNING, "updated": logging.DEBUG, "cleared": logging.INFO}

@@ -40,7 +40,7 @@ from anomalyd.settings import Alerts
 log = logging.getLogger(__name__)
 
 CONDITION = "outbox"
-FAMILIES = ("alert", "forecast", "range")
+FAMILIES = ("alert", "forecast", "range", "stale")
 """the topics that alerts are retained on"""
 
 _MOST_HANDED = 10_000

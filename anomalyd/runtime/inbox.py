@@ -1,14 +1,19 @@
 """The bounded queue between the broker's thread and the pipeline's.
 
-The broker's thread puts, the pipeline's thread takes everything at once. A full inbox drops the
-newest message and counts it: the broker's thread never waits.
+The broker's thread puts, the pipeline's thread takes everything at once. Where more waits than may,
+in messages or in bytes, the oldest messages of the topics with most of them go: one that floods
+costs the others nothing. The broker's thread never waits for the pipeline.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+_SHED = 0.125  # of the capacity at once: a flood isn't sorted message by message
+_MESSAGE_BYTES = 300  # of a message beside its topic and payload, in memory
 
 
 class Message(NamedTuple):
@@ -19,17 +24,27 @@ class Message(NamedTuple):
     arrived: float
     """monotonic seconds"""
     retained: bool = False
+    ticket: int = 0
+    """to acknowledge it with, once it is scored; 0: there is nothing to acknowledge"""
 
 
 class Inbox:
     """Messages in order of arrival."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, capacity_bytes: int = 1 << 28) -> None:
         self.capacity = capacity
         self.received = 0
         self.dropped = 0
-        # No lock: append, popleft and len of a deque are atomic, one thread puts, one takes.
+        """came after it was closed"""
+        self.shed = 0
+        """waited, and were one too many"""
+        self._capacity_bytes = capacity_bytes
+        # Append, popleft and len of a deque are atomic, and only one thread puts.
         self._messages: deque[Message] = deque()
+        # Each is written by one thread, or under the lock.
+        self._came_bytes, self._went_bytes = 0, 0
+        # Guards the order of the messages while some go: putting one needs no lock.
+        self._going = threading.Lock()
         self._arrived = threading.Event()
         self._closed = False
         self._discards = False
@@ -38,19 +53,29 @@ class Inbox:
         return len(self._messages)
 
     @property
+    def bytes(self) -> int:
+        """What waits, about."""
+        return self._came_bytes - self._went_bytes
+
+    @property
     def closed(self) -> bool:
         """Nothing more will be put."""
         return self._closed
 
-    def put(self, message: Message) -> None:
-        """Called on the broker's thread; never waits."""
+    def put(self, message: Message) -> Sequence[int]:
+        """Called on the broker's thread; never waits for a batch to be scored. Tickets of messages
+        that are gone for good; what has one and comes too late isn't: the broker keeps it."""
         self.received += 1
-        if self._closed or len(self._messages) >= self.capacity:
-            self.dropped += 1
-            return
+        if self._closed:
+            self.dropped += not message.ticket
+            return ()
         self._messages.append(message)
+        self._came_bytes += len(message[1]) + _MESSAGE_BYTES
+        full = self._came_bytes - self._went_bytes > self._capacity_bytes
+        gone = self._shed() if full or len(self._messages) > self.capacity else ()
         if not self._arrived.is_set():
             self._arrived.set()
+        return gone
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is a message, when the inbox is closed, or after `timeout_s`."""
@@ -59,12 +84,14 @@ class Inbox:
     def take(self, most: int) -> list[Message]:
         """Up to `most` messages, oldest first."""
         if self._discards:
-            self.dropped += len(self._messages)
+            self.dropped += sum(not each.ticket for each in self._messages)
             self._messages.clear()
         if not self._closed:
             self._arrived.clear()
-        count = min(len(self._messages), most)
-        taken = [self._messages.popleft() for _ in range(count)]
+        with self._going:
+            count = min(len(self._messages), most)
+            taken = [self._messages.popleft() for _ in range(count)]
+            self._went_bytes += _size(taken)
         if self._messages:
             self._arrived.set()
         return taken
@@ -78,3 +105,51 @@ class Inbox:
         """Nothing more is put after this; what is there can still be taken."""
         self._closed = True
         self._arrived.set()
+
+    def _shed(self) -> Sequence[int]:
+        with self._going:
+            waiting = list(self._messages)
+            kept = _kept(waiting, [1] * len(waiting), int(self.capacity * (1.0 - _SHED)) or 1)
+            weights = [len(each.payload) + _MESSAGE_BYTES for each in kept]
+            if sum(weights) > self._capacity_bytes:
+                kept = _kept(kept, weights, int(self._capacity_bytes * (1.0 - _SHED)))
+            self._messages.clear()
+            self._messages.extend(kept)
+            self.shed += len(waiting) - len(kept)
+            self._went_bytes += _size(waiting) - _size(kept)
+        staying = {id(each) for each in kept}
+        return [each.ticket for each in waiting if each.ticket and id(each) not in staying]
+
+
+def _size(messages: list[Message]) -> int:
+    return sum([len(each[1]) for each in messages]) + _MESSAGE_BYTES * len(messages)
+
+
+def _kept(messages: list[Message], weights: list[int], most: int) -> list[Message]:
+    """What is left where all topics may have the same, and together weigh `most` or less: the
+    newest of those that have more."""
+    if sum(weights) <= most:
+        return messages
+    topics: Counter[str] = Counter()
+    for message, weight in zip(messages, weights, strict=True):
+        topics[message.topic] += weight
+    share = _fair(topics.values(), most)
+    kept = []
+    for message, weight in zip(messages, weights, strict=True):
+        if topics[message.topic] > share:
+            topics[message.topic] -= weight
+        else:
+            kept.append(message)
+    return kept
+
+
+def _fair(loads: Iterable[int], most: int) -> float:
+    """The highest share such that all loads, cut to it, sum up to `most` or less."""
+    ordered = sorted(loads)
+    left = most
+    for place, load in enumerate(ordered):
+        share = left / (len(ordered) - place)
+        if load > share:
+            return share
+        left -= load
+    return float("inf")

@@ -7,13 +7,16 @@ counted by its reason, told once in a while, and costs the others nothing.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from anomalyd.adapters.codec import Refused
+from anomalyd.adapters.codec import Decoded, Refused, Series
+from anomalyd.adapters.codec.payload import Time
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Flags, Floats, Readings, Rows
@@ -22,6 +25,7 @@ from anomalyd.logs import Sparse
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.rebirths import Rebirths
 from anomalyd.runtime.streams import StreamReader, channel_of, read_streams
 from anomalyd.settings import Stream
 
@@ -29,17 +33,31 @@ log = logging.getLogger(__name__)
 
 _NEVER_OVERDUE_S = 10.0
 _TELL_EVERY_S = 60.0
-_LONGEST_NAME = 1024  # bytes; a topic has 65 535, and who could read more
 
 
 @dataclass(slots=True)
 class _Route:
-    """What is known of one topic."""
+    """What is known of one topic, or of the few that stand for the same channels."""
 
     reader: StreamReader
     match: Match
+    decode: Callable[[bytes, str], Decoded | Series]
+    place: str
+    """what those topics have in common"""
+    topics: set[str] = field(default_factory=set)
     rows: dict[str, int] = field(default_factory=dict)
     """field of the payload -> row"""
+    held: set[int] = field(default_factory=set)
+    """the rows of its fields"""
+
+
+class _Batch(NamedTuple):
+    """Readings in order of arrival, as parallel lists."""
+
+    rows: list[int]
+    values: list[float]
+    times: list[Time]
+    arrived: list[float]
 
 
 class Intake:
@@ -55,6 +73,11 @@ class Intake:
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
+        self.deaths = 0
+        """devices that told that they are gone"""
+        self.rebirths = Rebirths()
+        self._dead: dict[int, None] = {}
+        self._seeds: dict[int, tuple[float, float | str | None, float]] = {}
 
     @property
     def subscriptions(self) -> list[str]:
@@ -66,21 +89,24 @@ class Intake:
 
         `clock_offset_s`: what to add to a monotonic second to get seconds since 1970.
         """
-        rows: list[int] = []
-        values: list[float] = []
-        times: list[float | str | None] = []
-        arrived: list[float] = []
+        batch = _Batch([], [], [], [])
+        rows, values, times, arrived = batch
         for message in messages:
-            route = self._routes.get(message.topic)
+            topic, payload, at, retained, _ = message
+            route = self._routes.get(topic)
             try:
-                if message.retained:
-                    raise Refused("retained", "a retained message is a replay of an old value")
                 if route is None:
-                    route = self._find(message.topic)
-                decoded = route.reader.codec.decode(message.payload)
+                    route = self._find(topic)
+                if retained and self._is_old(message, route):
+                    continue
+                decoded = route.decode(payload, topic)
             except Refused as refused:
                 self._refuse(refused.reason, message, str(refused))
                 continue
+            if isinstance(decoded, Series):
+                self._read_series(message, route, decoded, batch, clock_offset_s)
+                continue
+            time = decoded.time
             for name, value in decoded.fields:
                 row = route.rows.get(name)
                 if row is None:
@@ -89,9 +115,11 @@ class Intake:
                         continue
                 rows.append(row)
                 values.append(value)
-                times.append(decoded.time)
-                arrived.append(message.arrived)
-        return self._readings(rows, values, times, np.array(arrived), clock_offset_s)
+                times.append(time)
+                arrived.append(at)
+        if self._seeds:
+            self._seed(clock_offset_s)
+        return self._readings(batch, clock_offset_s)
 
     def allow_skew(self, max_skew_s: float) -> None:
         """Readings further in the future than this are rejected from now on."""
@@ -113,16 +141,46 @@ class Intake:
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
+        self._dead.pop(row, None)
         # Its topic's other channels are found again when they speak.
-        self._routes.pop(self._topic_of.pop(row, ""), None)
+        route = self._routes.get(self._topic_of.pop(row, ""))
+        for topic in route.topics if route else ():
+            self._routes.pop(topic, None)
         log.info("channel=%s retired", self._pipeline.table[row].name)
         self._full = False
         return self._pipeline.retire(row, now_s)
+
+    def take_dead(self) -> Rows:
+        """(rows,) of channels whose devices have told that they are gone, since the last call."""
+        dead, self._dead = self._dead, {}
+        return np.fromiter(dead, dtype=np.intp, count=len(dead))
 
     def topics(self) -> dict[str, str]:
         """Channel -> the topic that it speaks on."""
         table = self._pipeline.table
         return {table[row].name: topic for row, topic in self._topic_of.items()}
+
+    def topic(self, row: int) -> str:
+        """What the channel speaks on; "" where nobody knows."""
+        return self._topic_of.get(row, "")
+
+    def reopen(self, topic: str, name: str) -> int | None:
+        """Row of a channel that spoke before a restart; None where no stream makes it any more, or
+        there is no room."""
+        row = self._pipeline.table.find(name)
+        if row is not None:
+            return row
+        for reader in self._readers:
+            match = reader.pattern.match(topic)
+            if match is None:
+                continue
+            field = name.removeprefix(match.channel).removeprefix("/")
+            channel = reader.channel(match, field)
+            row = self._pipeline.add(channel) if channel.name == name else None
+            if row is not None:
+                self.adopt({row: topic}, time.monotonic())
+            return row
+        return None
 
     def adopt(self, topics: Mapping[int, str], now_s: float) -> None:
         """Know the restored channels (row -> topic) as if they had spoken at `now_s`, monotonic:
@@ -134,24 +192,109 @@ class Intake:
         """Tell of what was refused and not told yet."""
         self._sparse.flush(now_s)
 
+    # --- retained -----------------------------------------------------------------------------
+
+    def _is_old(self, message: Message, route: _Route) -> bool:
+        """A retained message is a replay of an old value: it may be where a channel begins."""
+        if route.reader.stream.retained == "use":
+            return False
+        if route.reader.stream.retained == "ignore":
+            raise Refused("retained", "a retained message is a replay of an old value")
+        decoded = route.decode(message.payload, message.topic)
+        if isinstance(decoded, Series):
+            found = list(zip(decoded.names, decoded.values, decoded.times, strict=True))
+        else:
+            found = [(name, value, decoded.time) for name, value in decoded.fields]
+        for name, value, at in found:
+            row = route.rows.get(name)
+            row = self._open(message, route, name) if row is None else row
+            if row is not None:
+                self._heard[row] = message.arrived
+                self._seeds[row] = value, at, message.arrived
+        return True
+
+    def _seed(self, clock_offset_s: float) -> None:
+        """Before the batch: a new channel's first reading is compared with what was retained."""
+        seeds, self._seeds = self._seeds, {}
+        values, times, arrived = zip(*seeds.values(), strict=True)
+        at = seconds(times, np.array(arrived) + clock_offset_s)
+        fit = ~np.isnan(at)
+        found = Readings(np.array(list(seeds), dtype=np.intp), at, np.array(values))
+        self._pipeline.seed(found.take(fit))
+
     # --- one message ------------------------------------------------------------------------
 
     def _find(self, topic: str) -> _Route:
         for reader in self._readers:
-            match = reader.pattern.match(topic)
-            if match is not None:
-                return _Route(reader, match)
+            match = reader.match(topic)
+            if match is None:
+                continue
+            place = reader.place(topic)
+            route = self._routes.get(place)
+            if route is None:
+                return _Route(reader, match, reader.codec.decode, place)
+            # Of the known types only: the reader has refused all others.
+            self._remember(route, topic)
+            return route
         raise Refused("topic", "no stream has this topic")
 
-    def _open(self, message: Message, route: _Route, name: str) -> int | None:
-        channel = route.reader.channel(route.match, name)
-        if len(channel.name.encode(errors="replace")) > _LONGEST_NAME:
-            self._refuse("name", message, "its channel's name would be too long")
+    def _remember(self, route: _Route, topic: str) -> None:
+        route.topics.update((topic, route.place))
+        self._routes[topic] = self._routes[route.place] = route
+
+    def _die(self, place: str, now_s: float) -> None:
+        route = self._routes.get(place)
+        if route is None:
+            return
+        self.deaths += 1
+        self._dead.update(dict.fromkeys(route.rows.values()))
+        what = "device=%.200s told its end: %d channels are dead"
+        self._sparse.warning(place, now_s, what, route.match.channel, len(route.rows))
+
+    def _read_series(
+        self, message: Message, route: _Route, series: Series, batch: _Batch, clock_offset_s: float
+    ) -> None:
+        if series.ask:
+            self.rebirths.ask(series.ask, message.arrived)
+        for place in series.dead:
+            self._die(place, message.arrived)
+        for field_, reason in series.refused:
+            self._refuse(reason, message, f"field {field_!r:.60} of the message")
+        found = list(map(route.rows.get, series.names))
+        if None in found:
+            for name in dict.fromkeys(series.names):
+                if name not in route.rows:
+                    self._open(message, route, name, series.units.get(name, ""))
+            found = list(map(route.rows.get, series.names))
+        placed = [row for row in found if row is not None]
+        values, times = series.values, series.times
+        if series.ages:
+            now = message.arrived + clock_offset_s
+            times = [
+                now + age if time is None else time
+                for time, age in zip(times, series.ages, strict=True)
+            ]
+        if len(placed) < len(found):
+            fit = [index for index, row in enumerate(found) if row is not None]
+            values, times = [values[index] for index in fit], [times[index] for index in fit]
+        batch.rows.extend(placed)
+        batch.values.extend(values)
+        batch.times.extend(times)
+        batch.arrived.extend([message.arrived] * len(placed))
+
+    def _open(self, message: Message, route: _Route, name: str, unit: str = "") -> int | None:
+        try:
+            channel = route.reader.channel(route.match, name, unit)
+        except Refused as refused:
+            self._refuse(refused.reason, message, str(refused))
             return None
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
-        elif self._topic_of.get(row, message.topic) != message.topic:
+        elif row in route.held:
+            self._refuse("name", message, f"two of its fields would be channel {channel.name}")
+            return None
+        elif self._topic_of.get(row, route.place) != route.place:
             other = self._topic_of[row]
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)
@@ -161,8 +304,9 @@ class Intake:
             return None
         # Only a topic with a channel is remembered: a million others leave no trace.
         route.rows[name] = row
-        self._routes[message.topic] = route
-        self._topic_of[row] = message.topic
+        route.held.add(row)
+        self._remember(route, message.topic)
+        self._topic_of[row] = route.place
         return row
 
     def _overflow(self, message: Message) -> None:
@@ -184,16 +328,11 @@ class Intake:
 
     # --- the batch --------------------------------------------------------------------------
 
-    def _readings(
-        self,
-        rows: list[int],
-        values: list[float],
-        times: list[float | str | None],
-        arrived: Floats,
-        clock_offset_s: float,
-    ) -> tuple[Readings, Floats]:
-        at: Rows = np.array(rows, dtype=np.intp)
-        readings = Readings(at, seconds(times, arrived + clock_offset_s), np.array(values))
+    def _readings(self, batch: _Batch, clock_offset_s: float) -> tuple[Readings, Floats]:
+        at: Rows = np.array(batch.rows, dtype=np.intp)
+        arrived = np.array(batch.arrived)
+        times = seconds(batch.times, arrived + clock_offset_s)
+        readings = Readings(at, times, np.array(batch.values))
         self._heard[at] = arrived
         unread = np.isnan(readings.times)
         with np.errstate(invalid="ignore"):

@@ -161,6 +161,7 @@ def recall(pipeline: Pipeline, streams: Sequence[Stream], memory: Memory, now_s:
     _put(pipeline, kinds, memory, rows)
     rebuilt = _put_models(pipeline, kinds, memory, rows)
     _put_alerts(pipeline, facts, rows)
+    pipeline.recall_silences()
     cleared: list[Alert] = []
     for row in rows[known & ~goes_on].tolist():
         cleared += pipeline.retire(row, now_s)

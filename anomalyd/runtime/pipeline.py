@@ -23,6 +23,7 @@ from anomalyd.detection.experts import Beats
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
+    LARGEST_VALUE,
     STATE_NAMES,
     Flags,
     Floats,
@@ -48,10 +49,10 @@ from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
 from anomalyd.runtime.shadow import Round, Shadow, exchange
+from anomalyd.runtime.silence_watch import SilenceWatch
 from anomalyd.settings import Alerts, Channels, Stream
 
-LARGEST_VALUE = 1e36
-"""no instrument reads more, and 32-bit floats still hold it"""
+_STUCK = KIND_NAMES[Kind.STUCK]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,10 @@ class Pipeline:
         self._windows = Windows(capacity, channels.window)
         self._cadence = Cadence(capacity, channels.gap_intervals)
         self._stillness = Stillness(capacity)
+        self._holds = np.zeros(capacity, dtype=np.bool_)
+        self._physical = np.tile([-LARGEST_VALUE, LARGEST_VALUE], (capacity, 1))
+        self._max_rate = np.full(capacity, np.inf)
+        self._fussy = False
         self._relations = Relations(capacity)
         self._networks = Assets(capacity, networks)
         self._sustained = Sustained(capacity)
@@ -147,6 +152,14 @@ class Pipeline:
             self._cadence,
             self.open_alerts.transitions,
         )
+        self._silences = SilenceWatch(
+            instance,
+            alerts,
+            self.table,
+            self._windows,
+            self._cadence,
+            self.open_alerts.transitions,
+        )
 
     def change_rules(self, alerts: Alerts) -> None:
         """What is learnt and open stays as it is: the next readings are held to these."""
@@ -154,6 +167,7 @@ class Pipeline:
         self._states.rules = _alert_rules(alerts)
         self.open_alerts.runbook_url = alerts.runbook_url
         self._limits.change_rules(alerts)
+        self._silences.change_rules(alerts)
 
     # --- channels ---------------------------------------------------------------------------
 
@@ -171,11 +185,14 @@ class Pipeline:
         ):  # fmt: skip
             columns.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
-        self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0)
+        self._qualify(row, stream)
+        grid_s = (stream.interval_s if stream else None) or 0.0
+        self._cadence.reset(rows, grid_s, bool(self._holds[row]))
         self._expected[row] = self._score[row] = self._shown[row] = np.nan
         self._limits.reset(row)
         if self.shadow is not None:
             self.shadow.reset(rows)
+        self._silences.reset(row, not self._holds[row])
         self._states.maintain(rows, until_s(self._maintenance, channel.name))
         if channel.asset is not None:
             if channel.asset not in self._assets:
@@ -184,9 +201,17 @@ class Pipeline:
             judged = stream is None or channel.member not in stream.inputs
             if not judged:
                 self._sustained.excuse(row)
-            self._relations.join(row, asset, judged)
+            self._relations.join(row, asset, judged, bool(self._holds[row]))
             self._networks.join(row, asset, channel)
         return row
+
+    def _qualify(self, row: int, stream: Stream | None) -> None:
+        """What can be said of a reading at all."""
+        self._holds[row] = stream is not None and stream.report_by_exception
+        low, high = (stream.physical if stream else None) or (-LARGEST_VALUE, LARGEST_VALUE)
+        self._physical[row] = max(low, -LARGEST_VALUE), min(high, LARGEST_VALUE)
+        self._max_rate[row] = (stream.max_rate if stream else None) or np.inf
+        self._fussy |= bool(np.isfinite(self._max_rate[row])) or bool(stream and stream.physical)
 
     def maintain(self, windows: Sequence[Window]) -> None:
         """These channels are in maintenance, known ones and those to come, and no others."""
@@ -199,6 +224,7 @@ class Pipeline:
         rows, cleared = np.array([row]), self._limits.retire(row, now_s)
         last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
         cleared += self.open_alerts.retire(row, last, now_s)
+        cleared += self._silences.retire(row, now_s)
         self._relations.leave(rows)
         self._networks.leave(row)
         asset = self.table[row].asset
@@ -279,44 +305,128 @@ class Pipeline:
 
     # --- readings ---------------------------------------------------------------------------
 
-    def step(self, readings: Readings) -> Outcome:
-        """Score a batch of readings in their order of arrival, and learn from it."""
+    def step(self, readings: Readings, now_s: float | None = None) -> Outcome:
+        """Score a batch of readings in their order of arrival, and learn from it.
+
+        `now_s`: the listener's clock, as in `tick`; None: the readings' own.
+        """
         verdicts = Verdicts.blank(readings)
         alerts: list[Alert] = []
         if len(readings):
             groups = self._relations.group(readings.rows)
             for chosen in rounds(readings.rows, groups, self._relations.fits):
-                alerts += self._round(readings.take(chosen), chosen, verdicts)
+                alerts += self._round(readings.take(chosen), chosen, verdicts, now_s)
         return Outcome(verdicts, alerts)
 
-    def _round(self, readings: Readings, at: Rows, verdicts: Verdicts) -> list[Alert]:
+    def seed(self, readings: Readings) -> None:
+        """Old values of channels that have not spoken yet, at most one a channel: the first reading
+        is compared with them, and nothing else comes of it."""
+        fit = np.abs(readings.values) <= LARGEST_VALUE
+        fit &= self._windows.count(readings.rows) == 0
+        readings = readings.take(fit)
+        rows, times, values = readings.rows, readings.times, readings.values
+        new = np.zeros(rows.size, dtype=np.bool_)
+        self._cadence.seed(rows, times)
+        self._stillness.learn(rows, values, new)
+        self._windows.append(rows, times, values, np.full(rows.size, np.nan), new)
+
+    def shift(self, jump_s: float) -> None:
+        """The host's clock was set: channels that are timed by it move along."""
+        timed = [
+            row
+            for row, channel in self.table.listing()
+            if channel.stream >= 0 and self._streams[channel.stream].time is None
+        ]
+        rows = np.array(timed, dtype=np.intp)
+        self._cadence.shift(rows, jump_s)
+        self._states.shift(rows, jump_s)
+        self._silences.shift(jump_s)
+
+    def recall_silences(self) -> None:
+        """The columns were put back from before a restart."""
+        self._silences.recall()
+
+    def tick(self, now_s: float) -> Outcome:
+        """Time has passed, on the clock of `step`: who is silent for too long is told, and its
+        asset goes on without it."""
+        rows = self._silences.overdue(now_s)
+        rows = rows[~self._states.in_maintenance(rows, np.full(rows.size, now_s))]
+        if not rows.size:
+            return Outcome.of([])
+        self._relations.rest(rows)
+        return Outcome.of(self._silences.tell(rows))
+
+    def resume(self, now_s: float) -> None:
+        """Nobody listened until now: silences are counted from here."""
+        self._silences.resume(now_s)
+
+    def _round(
+        self, readings: Readings, at: Rows, verdicts: Verdicts, now_s: float | None
+    ) -> list[Alert]:
         """At most one reading a channel; `at` are their places in the batch."""
         beat = self._cadence.judge(readings.rows, readings.times)
-        finite = np.abs(readings.values) <= LARGEST_VALUE  # NaN isn't
-        fit = finite & ~beat.late
+        fit = (np.abs(readings.values) <= LARGEST_VALUE) & ~beat.late  # NaN isn't
+        if self._fussy:
+            fit &= self._possible(readings)
         if not fit.all():
-            self._reject(readings.rows, at, finite, fit, verdicts)
+            self._reject(readings.take(~fit), at[~fit], beat.late[~fit], verdicts)
             readings, at = readings.take(fit), at[fit]
             beat = Beat(*(flags[fit] for flags in beat))
             if not len(readings):
                 return []
-        return self._score_round(readings, at, beat, verdicts)
+        return self._score_round(readings, at, beat, verdicts, now_s)
 
-    def _reject(self, rows: Rows, at: Rows, finite: Flags, fit: Flags, verdicts: Verdicts) -> None:
-        reason = np.where(finite, Kind.LATE, Kind.VALUE)[~fit]
-        verdicts.kind[at[~fit]] = reason
-        verdicts.state[at[~fit]] = self._states.states(rows[~fit])
-        for kind, count in zip(*np.unique(reason, return_counts=True), strict=True):
-            self.rejected[KIND_NAMES[int(kind)]] += int(count)
+    def _possible(self, readings: Readings) -> Flags:
+        """(B,) the value, and its change since the last, can be."""
+        rows, values = readings.rows, readings.values
+        low, high = self._physical[rows].T
+        possible: Flags = (values >= low) & (values <= high) & ~self._too_fast(readings)
+        return possible
+
+    def _too_fast(self, readings: Readings) -> Flags:
+        rows = readings.rows
+        since = readings.times - self._cadence.last_s(rows)
+        with np.errstate(invalid="ignore"):
+            change = np.abs(readings.values - self._windows.last(rows))
+            fast: Flags = change > self._max_rate[rows] * since
+        return fast & (self._windows.count(rows) > 0)
+
+    def _reject(self, readings: Readings, at: Rows, late: Flags, verdicts: Verdicts) -> None:
+        """What is no data: a verdict says why, it is counted, and nothing learns of it."""
+        rows, values = readings.rows, readings.values
+        again = late & (readings.times == self._cadence.last_s(rows))
+        again &= values == self._windows.last(rows)
+        finite = np.abs(values) <= LARGEST_VALUE
+        low, high = self._physical[rows].T
+        outside = finite & ~late & ((values < low) | (values > high))
+        kind = np.where(late, Kind.LATE, Kind.RANGE)
+        verdicts.kind[at] = np.where(finite, kind, Kind.VALUE)
+        verdicts.state[at] = self._states.shown(rows, readings.times)
+        for reason, chosen in (
+            ("value", ~finite),
+            ("duplicate", again),
+            ("late", finite & late & ~again),
+            ("range", outside),
+            ("rate", finite & ~late & ~outside),
+        ):
+            count = int(chosen.sum())
+            if count:
+                self.rejected[reason] += count
 
     def _score_round(
-        self, readings: Readings, at: Rows, beat: Beat, verdicts: Verdicts
+        self,
+        readings: Readings,
+        at: Rows,
+        beat: Beat,
+        verdicts: Verdicts,
+        now_s: float | None,
     ) -> list[Alert]:
         rows, times, values = readings.rows, readings.times, readings.values
         self._predict(rows[beat.step])
         silent_s, interval_s = times - self._cadence.last_s(rows), self._cadence.interval_s(rows)
         quiet = beat.gap & (self._states.states(rows) < State.PENDING)
         self._sustained.recommission(rows, silent_s, interval_s, quiet)
+        back = self._silences.heard(rows, times, silent_s, times if now_s is None else now_s)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
         expected = np.ascontiguousarray(self._expected[rows].T)
@@ -337,8 +447,12 @@ class Pipeline:
         astray = self._networks.look(rows, ~np.isnan(self._relations.residual(rows, times)))
         firing = self._states.states(rows) == State.FIRING
         look = self._sustained.judge(rows, look, held, astray, self._scorer.alarms(rows), firing)
-        still = np.where(np.isnan(look.score), 0.0, self._stillness.score(rows, values))
+        waits = np.isnan(look.score) | self._holds[rows]
+        still = np.where(waits, 0.0, self._stillness.score(rows, values))
         stuck = still > np.nan_to_num(look.score)
+        if _STUCK not in self._rules.quality:
+            stuck &= np.nan_to_num(look.score) < 1.0
+            still = look.score
         score = np.where(stuck, still, look.score)
         kind = np.where(stuck, Kind.STUCK, look.kind).astype(np.int8)
 
@@ -372,7 +486,7 @@ class Pipeline:
             column[at] = figures
         alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)
         barred = (state == State.WARMING) | self._states.in_maintenance(rows, times)
-        return alerts + self._limits.observe(readings, beat.step, beat.gap, barred)
+        return back + alerts + self._limits.observe(readings, beat.step, beat.gap, barred)
 
     def _risk(self, rows: Rows) -> Floats:
         """(B,) false alarms that one reading may raise."""
@@ -478,11 +592,11 @@ class Pipeline:
 
     def open_ids(self) -> set[str]:
         """Of all alerts that are raised and not cleared."""
-        return self.open_alerts.ids() | self._limits.ids()
+        return self.open_alerts.ids() | self._limits.ids() | self._silences.ids()
 
     def count_active(self) -> Mapping[str, int]:
         """Open alerts by severity."""
-        ahead = self._limits.count_active()
+        ahead = self._limits.count_active() + self._silences.count_active()
         active = self.open_alerts.count_active()
         return {
             "warning": active["warning"] + ahead["warning"],

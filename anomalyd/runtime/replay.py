@@ -6,15 +6,17 @@ and version write the same bytes. Runs on the caller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalyd.adapters.recording import Recording
 from anomalyd.detection.reading import KIND_NAMES, STATE_NAMES, Readings, Verdicts
+from anomalyd.detection.silence import SHORTEST_SUSPECT_S
 from anomalyd.errors import DataError
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Alert
@@ -58,6 +60,7 @@ class Replay:
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._rows: dict[str, int] = {}
+        self._newest_s, self._longest_s = np.inf, 0.0
 
     def blocks(self, recording: Recording) -> Iterator[Block]:
         """Score the whole recording. Raises DataError."""
@@ -88,8 +91,35 @@ class Replay:
         done: int,
     ) -> Block:
         rows = np.array([self._row(channel) for channel in channels], dtype=np.intp)
-        outcome = self._pipeline.step(Readings(rows, np.array(times), np.array(values)))
-        return Block(stamps, channels, outcome.verdicts, list(outcome.alerts), done)
+        readings = Readings(rows, np.array(times), np.array(values))
+        verdicts, alerts = self._pass(readings)
+        return Block(stamps, channels, verdicts, alerts, done)
+
+    def _pass(self, readings: Readings) -> tuple[Verdicts, list[Alert]]:
+        """Score the readings, and let time pass with them: somebody may fall silent between."""
+        verdicts: list[Verdicts] = []
+        alerts: list[Alert] = []
+        begin = 0
+        while begin < len(readings):
+            away = np.abs(readings.times[begin:] - readings.times[begin]) >= SHORTEST_SUSPECT_S
+            end = begin + int(away.argmax()) if away.any() else len(readings)
+            alerts += self._let_pass(float(readings.times[begin]))
+            outcome = self._pipeline.step(readings.take(np.arange(begin, end)))
+            verdicts.append(outcome.verdicts)
+            alerts += outcome.alerts
+            self._newest_s = float(readings.times[end - 1])
+            begin = end
+        columns = (np.concatenate(each) for each in zip(*map(_columns, verdicts), strict=True))
+        return Verdicts(*columns), alerts
+
+    def _let_pass(self, now_s: float) -> Sequence[Alert]:
+        """Until the next reading. Where the whole file is silent for longer than ever, nobody has
+        listened, as while the daemon has no connection."""
+        silent_s = now_s - self._newest_s
+        if silent_s >= max(SHORTEST_SUSPECT_S, 4.0 * self._longest_s):
+            self._pipeline.resume(now_s)
+        self._longest_s = max(self._longest_s, silent_s)
+        return self._pipeline.tick(now_s).alerts
 
     def _row(self, name: str) -> int:
         row = self._rows.get(name)
@@ -143,6 +173,10 @@ def replay(
                 each(block)
     except OSError as error:
         raise DataError(f"{out}: {error.strerror}") from error
+
+
+def _columns(verdicts: Verdicts) -> tuple[NDArray[Any], ...]:
+    return tuple(getattr(verdicts, each.name) for each in fields(verdicts))
 
 
 def _text(figure: float) -> str:

@@ -114,7 +114,7 @@ class Retrainer:
         self._incidents = Incidents(settings.state.directory / "incidents")
         self._kept: set[str] = set()
         self._serves = pipeline.serving(pipeline.default).name
-        self._current = ""
+        self._current, self._stamp = "", 0
         self._challenger: str | None = None
         self._since_s = 0.0
         self._due_s = self._first_due_s()
@@ -145,6 +145,7 @@ class Retrainer:
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        self._stamp = self._store.stamp(NEXT_STEP)
         self._current = self._store.current(NEXT_STEP)
         self._resume()
         while not self._stop.wait(_LOOK_S):
@@ -179,10 +180,13 @@ class Retrainer:
         self._conditions.begin("retrain", why)
 
     def _look(self) -> None:
-        now = self._store.current(NEXT_STEP)
-        if now != self._current:
-            self._follow(now)
-        elif self._pipeline.shadow is None:
+        stamp = self._store.stamp(NEXT_STEP)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            now = self._store.current(NEXT_STEP)
+            if now != self._current:
+                self._follow(now)
+        if self._pipeline.shadow is None:
             self._consider()
         elif self._challenger is not None:
             self._try_out(self._challenger)
@@ -234,7 +238,7 @@ class Retrainer:
         incidents = self._incidents.all()
         report = judge(
             champion, challenger, plant, _long(held), incidents, _long(learnt)[:_LEARNT_PIECES],
-            each=self._yield,
+            each=self._yield, original=checkpoint.shipped_network(),
         )  # fmt: skip
         self.progress = 0.0
         self._enter(challenger, report, float(first), float(last))
@@ -335,7 +339,7 @@ class Retrainer:
 
     def _try_out(self, version: str) -> None:
         tally = self._tally()
-        why = _unfit(tally, "in shadow")
+        why = unfit(tally, "in shadow")
         if why is not None:
             self._store.reject(version, why, self._clock())
             self._end()
@@ -361,7 +365,7 @@ class Retrainer:
             tally.readings, tally.raised_serving, tally.raised, tally.promised,
             tally.unknown_serving, tally.unknown,
         )  # fmt: skip
-        why = _unfit(turned, "since its promotion")
+        why = unfit(turned, "since its promotion")
         if why is not None:
             back = self._store.rollback(NEXT_STEP, why, self._clock())
             self._do(self._pipeline.swap)
@@ -417,7 +421,7 @@ class Retrainer:
                 raise Stopped
 
 
-def _unfit(tally: Tally, when: str) -> str | None:
+def unfit(tally: Tally, when: str) -> str | None:
     """Why a model must not serve, from what it did beside another."""
     if tally.unknown:
         return f"its forecasts are not finite, on {tally.unknown} readings {when}"

@@ -17,7 +17,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -47,6 +47,8 @@ class About(msgspec.Struct, frozen=True):
     topics: dict[str, str]
     """channel -> the topic that it speaks on"""
     facts: Facts
+    journal: int = 0
+    """first segment of the journal whose readings are not in it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class _Copy:
     topics: dict[str, str]
     readings: int
     taken_s: float
+    journal: int
 
 
 class StateKeeper:
@@ -70,7 +73,13 @@ class StateKeeper:
         pipeline: Pipeline,
         intake: Intake,
         conditions: Conditions,
+        mark: Callable[[], int] = lambda: 0,
+        saved: Callable[[int], None] = lambda before: None,
     ) -> None:
+        """`mark`: called when columns are copied, begins a segment of the journal, and numbers it.
+        `saved`: called on the thread `state`; no generation needs segments before that one."""
+        self.journal = 0
+        """first segment that what was restored doesn't hold"""
         self.saved_s = 0.0
         """seconds since 1970 of the newest generation; 0 before the first"""
         self.save_s = 0.0
@@ -87,6 +96,8 @@ class StateKeeper:
         self._conditions = conditions
         self._store = store.Store(directory)
         self._lock: IO[str] | None = None
+        self._mark = mark
+        self._saved = saved
         self._readings_before = 0
         self._due_s = time.monotonic() + save_every_s
         self._copies: queue.Queue[_Copy | None] = queue.Queue(maxsize=1)
@@ -164,7 +175,7 @@ class StateKeeper:
     def _copy(self) -> _Copy:
         readings = self._readings_before + self._pipeline.readings_scored
         kept = memory.remember(self._pipeline, self._streams)
-        return _Copy(kept, self._intake.topics(), readings, time.time())
+        return _Copy(kept, self._intake.topics(), readings, time.time(), self._mark())
 
     # --- on its own thread ------------------------------------------------------------------
 
@@ -179,13 +190,18 @@ class StateKeeper:
         try:
             if self._lock is None:
                 self._lock = store.lock(self._directory)
-            about = msgspec.json.encode(About(copy.readings, copy.topics, copy.memory.facts))
+            about = msgspec.json.encode(
+                About(copy.readings, copy.topics, copy.memory.facts, copy.journal)
+            )
             self._store.save(copy.memory.arrays, about, __version__, copy.taken_s)
         except (OSError, MemoryError, ServiceFailed) as error:
             self._fail(error)
             return
         self.save_s = time.monotonic() - began
         self.saved_s = copy.taken_s
+        # The generation before this one is kept, and needs those since it was copied.
+        self._saved(self.journal)
+        self.journal = copy.journal
         self._conditions.end(_CONDITION)
 
     def _fail(self, error: OSError | MemoryError | ServiceFailed) -> None:
@@ -210,6 +226,7 @@ class StateKeeper:
         except StateError as error:
             raise StateError(f"{name}: {error}") from error
         self._readings_before = about.readings
+        self.journal = about.journal
         self._intake.adopt(
             {row: about.topics.get(channel, "") for channel, row in recalled.rows.items()},
             time.monotonic(),

@@ -17,12 +17,12 @@ import numpy as np
 
 from anomalyd.adapters.recording import Recording
 from anomalyd.detection.channels import Channel
+from anomalyd.detection.reading import LARGEST_VALUE
 from anomalyd.detection.relation import MEMBERS
 from anomalyd.errors import ConfigError, DataError
 from anomalyd.model import asset_training
 from anomalyd.model.asset import AssetConfig, AssetNetwork
 from anomalyd.model.asset_training import SHORTEST, AssetPlan, AssetReport
-from anomalyd.runtime.pipeline import LARGEST_VALUE
 from anomalyd.runtime.streams import channel_of, read_streams
 from anomalyd.runtime.train import made_by
 from anomalyd.settings import Stream

@@ -14,15 +14,19 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyd.runtime.inbox import Inbox
+from anomalyd.runtime.clock import Clock
+from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,7 @@ LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _LARGEST_BATCH = 4_000
 _IDLE_S = 0.5
 _HOUSEKEEPING_S = 5.0
+_JUMP_TOLD_S = 60.0
 
 
 class Worker:
@@ -45,8 +50,13 @@ class Worker:
         retire_after_s: float,
         maintenance: Maintenance,
         between: Callable[[], None] = lambda: None,
+        connects: Callable[[], int] = lambda: 1,
+        conditions: Conditions | None = None,
+        journal: Journal | None = None,
     ) -> None:
-        """`between`: called after each pass, when no column is in change."""
+        """`between`: called after each pass, when no column is in change. `connects`: the number of
+        the connection to the broker, 0 while there is none: then nobody's silence is known.
+        `journal`: lets readings survive, and acknowledges their messages."""
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
         self.finished = False
@@ -62,6 +72,14 @@ class Worker:
         self._retire_after_s = retire_after_s
         self._maintenance = maintenance
         self._between = between
+        self._connects = connects
+        self._conditions = conditions or Conditions()
+        self._clock = Clock()
+        self._connection = 0
+        self._jumped_at = -np.inf
+        self._shed = 0
+        self._journal = journal
+        self._window = Window()
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -93,7 +111,7 @@ class Worker:
             while not (self._inbox.closed and not len(self._inbox)):
                 self._inbox.wait(_IDLE_S)
                 if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
-                    time.sleep(self._linger_s)
+                    time.sleep(min(self._linger_s, self._window.linger_s))
                 self._pass()
             self.finished = True
         except Exception:
@@ -107,16 +125,60 @@ class Worker:
             self._pipeline.maintain(windows)
         while not self._changes.empty():
             self._changes.get()()
+        self._follow_clock()
+        self._follow_connection()
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
-            offset = time.time() - time.monotonic()
-            readings, arrived = self._intake.read(messages, offset)
-            self._publish(self._pipeline.step(readings))
-            self._measure(arrived)
+            self._score(messages)
+        if self._journal:
+            self._journal.tick()
         self.progress_at = time.monotonic()
         if self.progress_at - self._kept_house_at > _HOUSEKEEPING_S:
             self._keep_house()
         self._between()
+
+    def _follow_clock(self) -> None:
+        jump_s = self._clock.follow()
+        if jump_s:
+            self._pipeline.shift(jump_s)
+            self._jumped_at = time.monotonic()
+            self._conditions.begin("clock", f"the host's clock was set by {jump_s:+.3g} s")
+        elif time.monotonic() - self._jumped_at > _JUMP_TOLD_S:
+            self._conditions.end("clock")
+            self._jumped_at = np.inf
+
+    def _follow_connection(self) -> None:
+        connection = self._connects()
+        if connection and connection != self._connection:
+            self._pipeline.resume(self._clock.now_s())
+        self._connection = connection
+
+    def _follow_silence(self) -> None:
+        # What waits in the inbox may be of those that seem to be silent.
+        if self._connection and not len(self._inbox):
+            outcome = self._pipeline.tick(self._clock.now_s())
+            if outcome.alerts:
+                self._publish(outcome)
+
+    def _follow_load(self) -> None:
+        shed = self._inbox.shed
+        if shed != self._shed:
+            why = "readings arrive faster than they are scored; the oldest of the busiest topics go"
+            self._conditions.begin("overload", why)
+        elif len(self._inbox) < self._inbox.capacity // 4:
+            self._conditions.end("overload")
+        self._shed = shed
+
+    def _score(self, messages: Sequence[Message]) -> None:
+        sifted = self._journal.receipts.sift(messages) if self._journal else None
+        kept = sifted.messages if sifted else messages
+        readings, arrived = self._intake.read(kept, self._clock.offset_s)
+        outcome = self._pipeline.step(readings, self._clock.now_s())
+        if self._journal and sifted:
+            self._journal.keep(readings, sifted, urgent=bool(outcome.alerts))
+            self._window.look(sifted.tickets.size, time.monotonic())
+        self._publish(outcome)
+        self._measure(arrived)
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
@@ -128,7 +190,9 @@ class Worker:
     def _tell_losses(self) -> None:
         """What the counters say was lost since the last look, one line for each reason."""
         lost = Counter(self._pipeline.rejected)
-        lost["inbox"] = self._inbox.dropped
+        if self._journal:
+            lost["repeated"] = self._journal.receipts.repeated
+        lost["inbox"], lost["overload"] = self._inbox.dropped, self._inbox.shed
         for reason, count in (lost - self._told).items():
             log.warning("rejected reason=%s count=%d", reason, count)
         self._told = lost
@@ -137,6 +201,8 @@ class Worker:
         self._kept_house_at = self.progress_at
         self._intake.flush(self.progress_at)
         self._tell_losses()
+        self._follow_load()
+        self._follow_silence()
         silent = self._intake.silent(self.progress_at, self._retire_after_s)
         cleared = [alert for row in silent for alert in self._intake.retire(row, time.time())]
         if cleared:

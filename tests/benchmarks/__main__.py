@@ -13,13 +13,16 @@ from tests.benchmarks import ingest, scaling, scrape
 
 def main() -> None:
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as directory:
-        cost = ingest.measure(Path(directory), channels=1000, rate=8.0, seconds=20.0)
-    print(
-        f"ingest, 1 000 channels, QoS 0, JSON, {cost.messages} readings: daemon "
-        f"{cost.daemon_us:.1f} us CPU a reading, bare paho subscriber {cost.bare_us:.1f} us CPU a "
-        f"message, ratio {cost.ratio:.2f} (to reach: 1.5)"
-    )
+    missed = False
+    for qos, rate, limit in ((0, 8.0, 1.5), (1, 2.0, 1.15)):
+        with tempfile.TemporaryDirectory() as directory:
+            cost = ingest.measure(Path(directory), 1000, rate, seconds=20.0, qos=qos)
+        print(
+            f"ingest, 1 000 channels, QoS {qos}, JSON, {cost.messages} readings: daemon "
+            f"{cost.daemon_us:.1f} us CPU a reading, bare paho subscriber {cost.bare_us:.1f} us "
+            f"CPU a message, ratio {cost.ratio:.2f} (to reach: {limit})"
+        )
+        missed |= cost.ratio > limit
     scale = scaling.measure_cost(few=100, many=10_000, readings=40_000, pairs=5)
     print(
         f"scaling: {scale.few_us:.1f} us a reading at 100 channels, {scale.many_us:.1f} us at "
@@ -34,7 +37,7 @@ def main() -> None:
         f"scoring latency p99 {scraped.scraped_p99_s:.3f} s under {scraped.scrapes} scrapes, "
         f"{scraped.quiet_p99_s:.3f} s without, ratio {scraped.ratio:.2f} (to reach: 1.2)"
     )
-    missed = cost.ratio > 1.5 or scale.ratio > 1.3 or weight > 8 * 1024
+    missed |= scale.ratio > 1.3 or weight > 8 * 1024
     missed |= scraped.cpu_ms > 50 or scraped.ratio > 1.2
     sys.exit(1 if missed else 0)
 

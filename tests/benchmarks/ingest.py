@@ -24,7 +24,7 @@ import paho.mqtt.client as mqtt
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
 count = 0
 def connected(client, *rest):
-    client.subscribe("plant/#", 0)
+    client.subscribe("plant/#", int(sys.argv[2]))
     print("ready", flush=True)
 def received(client, data, message):
     global count
@@ -41,7 +41,7 @@ sys.stdin.readline()
 _DAEMON = """
 [mqtt]
 port = {broker}
-qos = 0
+qos = {qos}
 [[streams]]
 topic = "plant/{{line}}/{{machine}}/{{sensor}}"
 value = "value"
@@ -68,22 +68,25 @@ class IngestCost:
         return self.daemon_us / self.bare_us
 
 
-def measure(directory: Path, channels: int, rate: float, seconds: float) -> IngestCost:
-    """Let a simulated plant speak; the last `seconds` of it count, after a warm-up as long."""
-    config = "allow_anonymous true\nmax_queued_messages 0\n"
+def measure(
+    directory: Path, channels: int, rate: float, seconds: float, qos: int = 0
+) -> IngestCost:
+    """Let a simulated plant speak; the last `seconds` of it count, after a warm-up as long. The
+    bare subscriber acknowledges as paho does, at once; the daemon when readings would survive."""
+    config = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
     with running(Mosquitto(directory, config)) as broker:
         http = free_port()
         settings = directory / "bench.toml"
         settings.write_text(
-            _DAEMON.format(broker=broker.port, http=http, state=directory / "state")
+            _DAEMON.format(broker=broker.port, http=http, state=directory / "state", qos=qos)
         )
-        bare = _start(["-c", _BARE, str(broker.port)])
+        bare = _start(["-c", _BARE, str(broker.port), str(qos)])
         daemon = _start(["-m", "anomalyd", "run", "--config", str(settings)])
         try:
             assert bare.stdout is not None
             bare.stdout.readline()
             _wait_for(lambda: _metric(http, "anomalyd_mqtt_connected") == 1.0)
-            with _speaking(broker.port, channels, rate, 2 * seconds) as plant:
+            with _speaking(broker.port, channels, rate, 2 * seconds, qos) as plant:
                 time.sleep(seconds)
                 before = _metric(http, "anomalyd_readings_scored_total")
                 cpu = _cpu_s(daemon.pid), _cpu_s(bare.pid)
@@ -111,9 +114,20 @@ def _start(arguments: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def _speaking(port: int, channels: int, rate: float, seconds: float) -> subprocess.Popen[bytes]:
+def _speaking(
+    port: int, channels: int, rate: float, seconds: float, qos: int
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "anomalyd", "simulate", "--broker", f"127.0.0.1:{port}"]
-    command += ["--channels", str(channels), "--rate", str(rate), "--seconds", str(seconds)]
+    command += [
+        "--qos",
+        str(qos),
+        "--channels",
+        str(channels),
+        "--rate",
+        str(rate),
+        "--seconds",
+        str(seconds),
+    ]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 

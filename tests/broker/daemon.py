@@ -198,6 +198,13 @@ class Subscriber:
         self._heard.put(Heard(message.topic, bytes(message.payload), message.retain))
 
 
+def scored_ever(state: Path) -> int:
+    """Readings scored over all restarts, as the newest generation in that state directory says."""
+    newest = sorted((state / "state").glob("*.json"))[-1]
+    manifest = msgspec.json.decode(newest.read_bytes().partition(b"\n")[2])
+    return int(manifest["about"]["readings"])
+
+
 def own_environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without what is meant for a daemon, and with `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}

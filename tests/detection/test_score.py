@@ -301,12 +301,12 @@ def test_what_alarms_again_and_again_is_learnt() -> None:
     channel = quiet()
     spike = np.array([20.0 + 3.0 * channel.limit(View.RESIDUAL)])
     scores = []
-    for seed in range(1, 5):
+    for seed in range(1, 8):
         look = channel.look(spike)
         scores.append(float(look.score[0]))
         channel.learn(spike, look, learns=False, raised=scores[-1] >= 1.0)
         channel.live(noise(FORGIVEN, seed=seed))
-    assert min(scores[:2]) >= 1.0 > scores[-1]
+    assert min(scores[:3]) >= 1.0 > scores[-1]
     assert channel.look(np.array([20.0 + 30.0 * channel.limit(View.RESIDUAL)])).score[0] >= 1.0
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import delivery, kills, model_store, power_cuts, restarts
+from tests.faults import delivery, kills, model_store, power_cuts, readings, restarts
 from tests.faults.table import Row, show
 
 CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
@@ -21,6 +21,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
     "power-cuts": (power_cuts.cuts, 1),
     "flips": (power_cuts.flips, 10_000),
     "kills": (kills.campaign, 200),
+    "readings": (readings.campaign, 200),
     "models": (model_store.campaign, 50),
 }
 """what to do in an empty folder, and how often"""

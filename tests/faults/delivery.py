@@ -112,7 +112,7 @@ class Scene:
             settings = Mqtt(port=self.proxy.port, reconnect_max_s=1, keepalive_s=2)
             self.mqtt = MqttClient(
                 settings, "main", None, (), lambda: b"{}", b"{}",
-                lambda topic, payload, retained: (
+                lambda topic, payload, retained, ticket: (
                     self.courier.saw(topic, payload) if retained else None
                 ),
             )  # fmt: skip

@@ -1,5 +1,5 @@
-"""The inbox's rules: in order, bounded, the newest dropped and counted, and never a wait for who
-puts."""
+"""The inbox's rules: in order, bounded, the oldest of the busiest topics dropped and counted,
+and never a wait for who puts."""
 
 import threading
 import time
@@ -28,13 +28,42 @@ def test_messages_come_in_order_of_arrival() -> None:
     assert [] == inbox.take(3)
 
 
-def test_a_full_inbox_drops_the_newest_and_counts_it() -> None:
-    """What waits keeps its place; everything that came is in `received`."""
-    inbox = filled(5, capacity=3)
-    assert (3, 5, 2) == (len(inbox), inbox.received, inbox.dropped)
-    assert [message(0), message(1), message(2)] == inbox.take(9)
+def test_a_full_inbox_drops_the_oldest_and_counts_it() -> None:
+    """What is newest keeps its place; everything that came is in `received`."""
+    inbox = filled(9, capacity=8)
+    assert (7, 9, 2) == (len(inbox), inbox.received, inbox.shed)
+    assert [message(number) for number in range(2, 9)] == inbox.take(9)
     inbox.put(message(5))
     assert [message(5)] == inbox.take(9)
+
+
+def test_who_floods_pays_for_it() -> None:
+    """The topics that are busiest lose, the quiet ones lose nothing; the order stays."""
+    inbox = Inbox(100)
+    quiet = [Message(f"quiet/{number}", b"1", float(number)) for number in range(20)]
+    for each in quiet:
+        inbox.put(each)
+    for number in range(1000):
+        inbox.put(message(number))
+        assert len(inbox) <= 100
+    taken = inbox.take(1000)
+    assert quiet == taken[:20]
+    newest = [message(number) for number in range(1000)]
+    assert newest[-len(taken[20:]) :] == taken[20:]
+    assert (1020, 0) == (len(taken) + inbox.shed, inbox.bytes)
+
+
+def test_large_messages_fill_it_too() -> None:
+    """The bytes that wait are bounded as well; a small topic loses nothing to a large one."""
+    inbox = Inbox(1000, capacity_bytes=100_000)
+    inbox.put(message(0))
+    for number in range(100):
+        inbox.put(Message("plant/large", bytes(10_000), float(number)))
+        assert inbox.bytes <= 100_000
+    taken = inbox.take(1000)
+    assert message(0) == taken[0]
+    assert 99.0 == taken[-1].arrived
+    assert (101, 0) == (len(taken) + inbox.shed, inbox.bytes)
 
 
 def test_a_closed_inbox_takes_nothing_more_and_gives_what_it_has() -> None:

@@ -18,11 +18,13 @@ from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.settings import Alerts, Channels, Stream
+from tests.adapters.codec.sparkplug_schema import payload
 
 NOW_S = 1_700_000_000.25
 """seconds since 1970 at the monotonic second 0"""
 PLANT = Stream(topic="plant/{line}/{machine}/{sensor}", time="ts")
 BARE = Stream(topic="bare/{sensor}", value="")
+IGNORED = Stream(topic="ignored/{sensor}", value="", retained="ignore")
 EVERY = Stream(topic="every/{machine}", value="*")
 
 
@@ -128,11 +130,23 @@ def test_the_first_stream_that_matches_has_the_topic() -> None:
     ]
 
 
+@pytest.mark.parametrize(("retained", "readings", "seeds"), [("seed", 0, 1), ("use", 1, 0)])
+def test_a_retained_message_is_a_seed_or_a_reading(
+    retained: Any, readings: int, seeds: int
+) -> None:
+    """As the stream says; a seed is no reading, and is not counted as rejected."""
+    intake, pipeline = build(BARE.model_copy(update={"retained": retained}))
+    found = read(intake, said("bare/x", b"7.5", retained=True))
+    assert (readings, {}) == (len(found), intake.rejected)
+    assert ["x"] == names(pipeline)
+    assert seeds == pipeline.parts.windows.count(np.array([0]))[0]
+
+
 # --- messages that are not --------------------------------------------------------------------
 
 REFUSED: list[tuple[str, Message]] = [
     ("topic", said("elsewhere/x", {"value": 1})),
-    ("retained", said("plant/l/m/s", {"ts": 1700000000, "value": 1}, retained=True)),
+    ("retained", said("ignored/s", b"1", retained=True)),
     ("empty", said("plant/l/m/s", b"")),
     ("json", said("plant/l/m/s", b'{"ts":1700000000,"value":NaN}')),
     ("json", said("plant/l/m/s", b'{"ts":1700000000,"value":1e999}')),
@@ -157,7 +171,7 @@ REFUSED: list[tuple[str, Message]] = [
 @pytest.mark.parametrize(("reason", "message"), REFUSED, ids=lambda each: str(each)[:60])
 def test_what_is_no_reading_is_counted_by_its_reason(reason: str, message: Message) -> None:
     """And the readings before and after it are read as if it weren't there."""
-    intake, _ = build(PLANT, BARE)
+    intake, _ = build(PLANT, BARE, IGNORED)
     good = said("plant/l/m/good", {"ts": 1700000000, "value": 1.5})
     readings = read(intake, good, message, good)
     assert {reason: 1} == intake.rejected
@@ -352,3 +366,84 @@ def retirement_s(count: int) -> float:
     for row in intake.silent(100.0, 1.0):
         intake.retire(row, NOW_S)
     return time.perf_counter() - begin
+
+
+# --- many readings a message ------------------------------------------------------------------
+
+LISTS = Stream(topic="list/{sensor}", value="[].v", time="[].t")
+SPARK = Stream(topic="spBv1.0/{group}/+/{node}/{device*}", format="sparkplug")
+SENML = Stream(topic="senml/{gateway}", format="senml")
+
+
+def test_a_list_becomes_its_readings_in_order() -> None:
+    """Beside messages of one reading; what is wrong in it is counted one by one."""
+    intake, _ = build(LISTS, BARE)
+    items = [{"t": 1700000000 + n, "v": n if n != 2 else "x"} for n in range(4)]
+    readings, arrived = intake.read(
+        [said("bare/a", b"7"), Message("list/x", json.dumps(items).encode(), 3.0)], NOW_S
+    )
+    assert ([0, 1, 1, 1], [7, 0, 1, 3]) == (readings.rows.tolist(), readings.values.tolist())
+    assert [1700000000, 1700000001, 1700000003] == readings.times[1:].tolist()
+    assert ([0.0, 3.0, 3.0, 3.0], {"field": 1}) == (arrived.tolist(), intake.rejected)
+
+
+def test_a_pack_brings_units_and_relative_times() -> None:
+    """Seconds before the arrival, and the payload's unit where the stream has none."""
+    intake, pipeline = build(SENML)
+    records = [{"n": "a", "u": "Cel", "t": -5, "v": 1}, {"n": "b", "v": 2}]
+    readings = read(intake, said("senml/g", json.dumps(records).encode()))
+    assert [NOW_S - 5, NOW_S] == readings.times.tolist()
+    assert [("g/a", "Cel"), ("g/b", "")] == [
+        (each.name, each.unit) for _, each in pipeline.table.listing()
+    ]
+
+
+def test_more_fields_than_channels_are_left_out() -> None:
+    """The others of the message are read."""
+    intake, _ = build(SENML, most=2)
+    readings = read(intake, said("senml/g", b'[{"n":"a","v":1},{"n":"b","v":2},{"n":"c","v":3}]'))
+    assert ([0, 1], [1.0, 2.0]) == (readings.rows.tolist(), readings.values.tolist())
+    assert {"capacity": 1} == intake.rejected
+
+
+def test_two_fields_are_never_one_channel() -> None:
+    """Their readings would be mixed."""
+    intake, pipeline = build(SENML)
+    readings = read(intake, said("senml/g", b'[{"n":"a/b","v":1},{"n":"a_b","v":2}]'))
+    assert (["g/a_b"], [1.0]) == (names(pipeline), readings.values.tolist())
+    assert {"name": 1} == intake.rejected
+
+
+def spark(kind: str, *metrics: dict[str, Any]) -> Message:
+    return said(f"spBv1.0/G/{kind}/N" + "/D" * (kind[0] == "D"), payload(*metrics))
+
+
+TEMPERATURE = {"name": "t", "alias": 1, "datatype": 10, "double_value": 20.0}
+
+
+def test_a_device_is_found_by_all_its_topics_until_it_dies() -> None:
+    """Then its rows are told; retired, it leaves nothing."""
+    intake, pipeline = build(SPARK)
+    again = {"alias": 1, "double_value": 21.0}
+    readings = read(intake, spark("DBIRTH", TEMPERATURE), spark("DDATA", again))
+    assert ([0, 0], [20.0, 21.0]) == (readings.rows.tolist(), readings.values.tolist())
+    assert ["G/N/D/t"] == names(pipeline)
+    assert [] == intake.take_dead().tolist()
+    read(intake, spark("NDEATH"))
+    assert ([0], [], 1) == (
+        intake.take_dead().tolist(),
+        intake.take_dead().tolist(),
+        intake.deaths,
+    )
+    intake.retire(0, NOW_S)
+    assert {} == intake._routes
+    assert [0] == read(intake, spark("DDATA", TEMPERATURE)).rows.tolist()
+
+
+def test_an_unknown_alias_is_counted_and_asked_for_once() -> None:
+    """And with the birth that follows it is known."""
+    intake, _ = build(SPARK)
+    unknown = spark("DDATA", {"alias": 1, "double_value": 21.0})
+    assert 0 == len(read(intake, unknown, unknown))
+    assert ({"alias": 2}, ["spBv1.0/G/NCMD/N"]) == (intake.rejected, intake.rebirths.take())
+    assert 2 == len(read(intake, spark("DBIRTH", TEMPERATURE), unknown))

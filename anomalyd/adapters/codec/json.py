@@ -9,89 +9,143 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD, Decoded, Refused
+from anomalyd.adapters.codec.payload import (
+    LARGEST_PAYLOAD,
+    MOST_FIELDS,
+    Decoded,
+    Numbers,
+    Options,
+    Quality,
+    Refused,
+    Time,
+    bounded,
+    parse_json,
+    unreadable,
+)
 from anomalyd.errors import ConfigError
 
-_MOST_FIELDS = 256
 _DEEPEST = 8
 
 
 class FieldCodec:
     """`{"ts": ..., "value": 21.5}`, or a dotted path such as `data.temperature`."""
 
-    def __init__(self, value: str, time: str | None) -> None:
+    def __init__(self, options: Options) -> None:
+        value, time = options.value, options.time
         wanted: dict[str, Any] = {}
-        _place(wanted, value, float)
+        place(wanted, value, float)
         if time is not None:
-            _place(wanted, time, float | str)
-        self._decoder = msgspec.json.Decoder(_struct(wanted))
-        self._value = attrgetter(_attributes(wanted, value))
-        self._time = attrgetter(_attributes(wanted, time)) if time is not None else None
+            place(wanted, time, float | str)
+        self._decode = msgspec.json.Decoder(struct(wanted)).decode
+        self._value = attrgetter(attributes(wanted, value))
+        self._time = attrgetter(attributes(wanted, time)) if time is not None else None
 
-    def decode(self, payload: bytes) -> Decoded:
+    def decode(self, payload: bytes, topic: str = "") -> Decoded:
         """Raises Refused: `size`, `empty`, `json`, `field` or `depth`."""
         if len(payload) > LARGEST_PAYLOAD:
-            raise _too_large(payload)
+            bounded(payload)
         try:
-            found = self._decoder.decode(payload)
+            found = self._decode(payload)
         except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
-            raise _refused(payload, error) from error
+            raise unreadable(payload, error) from error
         time = self._time(found) if self._time is not None else None
         return Decoded((("", self._value(found)),), time)
 
 
+class JudgedFieldCodec:
+    """A field that may be a text or a boolean, or comes with a quality."""
+
+    def __init__(self, options: Options) -> None:
+        wanted: dict[str, Any] = {}
+        place(wanted, options.value, float | str | bool)
+        if options.time is not None:
+            place(wanted, options.time, float | str)
+        if options.quality is not None:
+            place(wanted, options.quality.field, float | str | bool | None)
+        self._type = struct(wanted)
+        self._value = attrgetter(attributes(wanted, options.value))
+        self._time = attrgetter(attributes(wanted, options.time)) if options.time else None
+        self._quality, self._numbers = options.quality, options.numbers
+        if options.quality is not None:
+            self._said = attrgetter(attributes(wanted, options.quality.field))
+
+    def decode(self, payload: bytes, topic: str = "") -> Decoded:
+        """Raises Refused: `size`, `empty`, `json`, `field`, `depth` or `quality`."""
+        found = parse_json(payload, self._type)
+        if self._quality is not None:
+            self._quality.check(self._said(found))
+        value = self._numbers.of(self._value(found))
+        if value is None:
+            raise Refused("field", f"{self._value(found)!r:.40} is no number")
+        return Decoded((("", value),), self._time(found) if self._time is not None else None)
+
+
 class EveryFieldCodec:
-    """Every numeric field is a value, nested ones by their dotted path; booleans aren't."""
+    """Every numeric field is a value, nested ones by their dotted path."""
 
-    def __init__(self, time: str | None) -> None:
-        self._time = time.split(".") if time is not None else None
+    def __init__(self, options: Options) -> None:
+        self._fields = Fields(options.time, options.numbers, options.quality)
 
-    def decode(self, payload: bytes) -> Decoded:
-        """Raises Refused: `size`, `empty`, `json`, `field` or `depth`."""
-        if len(payload) > LARGEST_PAYLOAD:
-            raise _too_large(payload)
-        try:
-            found = msgspec.json.decode(payload, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError, OverflowError, UnicodeDecodeError) as error:
-            raise _refused(payload, error) from error
+    def decode(self, payload: bytes, topic: str = "") -> Decoded:
+        """Raises Refused: `size`, `empty`, `json`, `field`, `depth` or `quality`."""
+        return self._fields.of(parse_json(payload, dict[str, Any]))
+
+
+class Fields(NamedTuple):
+    """How the numeric fields of one object are told from its time and its quality."""
+
+    time: str | None
+    numbers: Numbers
+    quality: Quality | None
+
+    def of(self, found: dict[str, Any]) -> Decoded:
+        """All of them, without the time and the quality, which are taken out of `found`."""
         time = self._take_time(found)
-        fields = tuple(_numbers(found, "", 0))
+        if self.quality is not None:
+            self.quality.check(_take(found, self.quality.field))
+        fields = tuple(numbers_in(found, "", self.numbers))
         if not fields:
             raise Refused("field", "no numeric field")
-        if len(fields) > _MOST_FIELDS:
-            raise Refused("size", f"{len(fields)} numeric fields, at most {_MOST_FIELDS}")
+        if len(fields) > MOST_FIELDS:
+            raise Refused("size", f"{len(fields)} numeric fields, at most {MOST_FIELDS}")
         return Decoded(fields, time)
 
-    def _take_time(self, found: dict[str, Any]) -> float | str | None:
-        if self._time is None:
+    def _take_time(self, found: dict[str, Any]) -> Time:
+        if self.time is None:
             return None
-        holder: Any = reduce(_inside, self._time[:-1], found)
-        time = holder.pop(self._time[-1], None) if isinstance(holder, dict) else None
+        time = _take(found, self.time)
         if isinstance(time, bool) or not isinstance(time, int | float | str):
-            raise Refused("field", f"no time in {'.'.join(self._time)!r}")
+            raise Refused("field", f"no time in {self.time!r}")
         return time
+
+
+def _take(found: dict[str, Any], path: str) -> Any:
+    *parents, name = path.split(".")
+    holder: Any = reduce(_inside, parents, found)
+    return holder.pop(name, None) if isinstance(holder, dict) else None
 
 
 def _inside(holder: Any, name: str) -> Any:
     return holder.get(name) if isinstance(holder, dict) else None
 
 
-def _numbers(found: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, float]]:
+def numbers_in(
+    found: dict[str, Any], prefix: str, numbers: Numbers, depth: int = 0
+) -> Iterator[tuple[str, float]]:
+    """(dotted path, value) of every field that is a number."""
     for name, value in found.items():
         if isinstance(value, dict) and depth < _DEEPEST:
-            yield from _numbers(value, f"{prefix}{name}.", depth + 1)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                yield prefix + name, float(value)
-            except OverflowError as error:
-                raise Refused("json", f"{prefix}{name} is no number that a float holds") from error
+            yield from numbers_in(value, f"{prefix}{name}.", numbers, depth + 1)
+        elif (number := numbers.of(value)) is not None:
+            yield prefix + name, number
 
 
-def _place(tree: dict[str, Any], path: str, leaf: Any) -> None:
+def place(tree: dict[str, Any], path: str, leaf: Any) -> None:
+    """Put the type `leaf` at `path`. Raises ConfigError where another path is in its way."""
     *parents, name = path.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
@@ -102,10 +156,10 @@ def _place(tree: dict[str, Any], path: str, leaf: Any) -> None:
     tree[name] = leaf
 
 
-def _struct(tree: dict[str, Any]) -> type[msgspec.Struct]:
+def struct(tree: dict[str, Any]) -> type[msgspec.Struct]:
     """A struct with a field f0, f1, ... for each name, whatever characters the name has."""
     fields = [
-        (f"f{index}", _struct(inner) if isinstance(inner, dict) else inner)
+        (f"f{index}", struct(inner) if isinstance(inner, dict) else inner)
         for index, inner in enumerate(tree.values())
     ]
     names = {f"f{index}": name for index, name in enumerate(tree)}
@@ -115,25 +169,10 @@ def _struct(tree: dict[str, Any]) -> type[msgspec.Struct]:
         raise ConfigError(f"{'.'.join(tree)!r} can't be a field's name: {error}") from error
 
 
-def _attributes(tree: dict[str, Any], path: str) -> str:
-    attributes = []
+def attributes(tree: dict[str, Any], path: str) -> str:
+    """The path as `struct` calls it."""
+    found = []
     for name in path.split("."):
-        attributes.append(f"f{list(tree).index(name)}")
+        found.append(f"f{list(tree).index(name)}")
         tree = tree[name] if isinstance(tree[name], dict) else {}
-    return ".".join(attributes)
-
-
-def _too_large(payload: bytes) -> Refused:
-    return Refused("size", f"{len(payload)} bytes")
-
-
-def _refused(payload: bytes, error: Exception) -> Refused:
-    if not payload.strip():
-        return Refused("empty", "an empty payload")
-    if isinstance(error, RecursionError):
-        return Refused("depth", "nested too deeply")
-    # msgspec's ValidationError is JSON of another shape; its parent is no JSON at all. A number
-    # that no float holds is a ValidationError too, but it's the number that is wrong.
-    if isinstance(error, msgspec.ValidationError) and "out of range" not in str(error):
-        return Refused("field", str(error))
-    return Refused("json", str(error))
+    return ".".join(found)

@@ -76,6 +76,13 @@ class ModelStore:
         """The version that serves."""
         return self.served(role)[0]
 
+    def stamp(self, role: str) -> int:
+        """Another number whenever another version may serve; cheap to ask."""
+        try:
+            return self._pointer(role).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def served(self, role: str) -> Sequence[str]:
         """The version that serves, then those to go back to, `shipped` last."""
         versions = [each for each in reversed(self._served(role)) if self._exists(each)]

@@ -3,26 +3,35 @@
 paho runs its own thread. Its callbacks here put one thing in a queue or change one attribute and
 return: an exception in one would end that thread while paho still says that it is connected.
 Subscribing happens at every connect, because the broker may have forgotten the session.
+
+A message of QoS 1 is the broker's until it is acknowledged, by whoever has scored it; QoS 2 is
+acknowledged by the time it is handed on.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from anomalyd.adapters.mqtt.buffered import BufferedClient
+from anomalyd.adapters.mqtt.buffered import BufferedClient, OnPublish
+from anomalyd.errors import ConfigError
 from anomalyd.settings import Mqtt
 
 log = logging.getLogger("anomalyd.adapters.mqtt")
 
-OnMessage = Callable[[str, bytes, bool], None]
 Delivery = paho.MQTTMessageInfo
 """of a document with QoS 1: `is_published()` once the broker has acknowledged it"""
 
@@ -45,9 +54,11 @@ class MqttClient:
         subscriptions: Sequence[str],
         birth: Callable[[], bytes],
         will: bytes,
-        on_message: OnMessage,
+        on_message: OnPublish,
     ) -> None:
-        """`on_message(topic, payload, retained)` is called on paho's thread and must not wait."""
+        """`on_message(topic, payload, retained, ticket)` is called on paho's thread and must not
+        wait; a ticket that isn't 0 is to be handed to `acknowledge` once. Raises ConfigError where
+        the files for TLS are unfit."""
         self.connected = False
         self.connects = 0
         self.refused_topics: tuple[str, ...] = ()
@@ -62,10 +73,12 @@ class MqttClient:
         self._client = self._build(password)
         self._stopping = False
         self._received = 0
+        self._answered = False
+        """the broker let us in, or said that it doesn't"""
         self._unsubscribed = False
         self._subscribed: int | None = None
         """id of the last request for the subscriptions, not for what is listened to beside them"""
-        self._refused: str | None = None
+        self._refused: set[str] = set()
 
     @property
     def alive(self) -> bool:
@@ -75,18 +88,35 @@ class MqttClient:
 
     def start(self) -> None:
         """Returns at once; the connection is made, and made again, in the background."""
-        self._client.connect_async(
-            self._settings.host, self._settings.port, self._settings.keepalive_s
-        )
+        settings, five = self._settings, {}
+        if settings.version == "5":
+            properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = settings.session_expiry_s * settings.keeps_session
+            for each in settings.user_properties:
+                name, _, value = each.partition("=")
+                properties.UserProperty = (name, value)
+            five = {"clean_start": not settings.keeps_session, "properties": properties}
+        self._client.connect_async(settings.host, settings.port, settings.keepalive_s, **five)
         self._client.loop_start()
 
+    def acknowledge(self, tickets: Sequence[int]) -> None:
+        """These are scored, and would survive; from any thread. Tickets of earlier connections, and
+        0, are left out: the broker sends those messages again."""
+        self._client.acknowledge(tickets)
+
     def stop_listening(self) -> None:
-        """Unsubscribe, and wait for what the broker had before: until it has answered and nothing
-        has come for a while, but not for long."""
+        """Wait for what the broker had before: until it has answered and nothing has come for a
+        while, but not for long. Where it keeps the session, it stays subscribed: what comes later
+        is for the next start, and there is no end to wait for."""
         self._stopping = True
         if not (self._subscriptions and self.connected):
             return
         self._unsubscribed = False
+        if self._settings.keeps_session:
+            # It answers in order, so all that it had sent before is here then.
+            self._client.unsubscribe([self._status_topic])
+            self._wait(lambda: self._unsubscribed)
+            return
         self._client.unsubscribe(self._subscriptions)
         received, begin = self._received, time.monotonic()
         now = still_since = begin
@@ -95,6 +125,11 @@ class MqttClient:
             now = time.monotonic()
             if not self._unsubscribed or self._received != received:
                 received, still_since = self._received, now
+
+    def _wait(self, done: Callable[[], bool]) -> None:
+        begin = time.monotonic()
+        while self.connected and not done() and time.monotonic() - begin < _LONGEST_S:
+            time.sleep(0.005)
 
     def stop(self) -> None:
         """Publish that the daemon goes offline, then disconnect."""
@@ -106,6 +141,14 @@ class MqttClient:
                 time.sleep(0.005)
         self._client.disconnect()
         self._client.loop_stop()
+
+    def reconnect(self) -> None:
+        """Give up a connection over which nothing comes; the network thread makes a new one."""
+        connection = self._client.socket()
+        if connection is not None:
+            # By its number: TLS would wait for the other side's goodbye.
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as plain:
+                plain.shutdown(socket.SHUT_RDWR)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> bool:
         """Hand a document to the network thread; False where its queue is full.
@@ -133,8 +176,22 @@ class MqttClient:
     def unlisten(self, topics: Sequence[str]) -> None:
         self._client.unsubscribe(list(topics))
 
-    def _build(self, password: str | None) -> paho.Client:
-        client = BufferedClient(CallbackAPIVersion.VERSION2, client_id=self._client_id)
+    def _build(self, password: str | None) -> BufferedClient:
+        settings = self._settings
+        five = settings.version == "5"
+        client = BufferedClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=None if five else not settings.keeps_session,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            transport=settings.transport,
+            manual_ack=True,
+        )
+        client.brokers = settings.brokers
+        if settings.transport == "websockets":
+            client.ws_set_options(settings.websocket_path)
+        if settings.tls:
+            self._secure(client)
         if self._settings.username:
             client.username_pw_set(self._settings.username, password)
         client.reconnect_delay_set(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
@@ -150,29 +207,49 @@ class MqttClient:
         client.on_publish_received = self._on_publish_received
         return client
 
+    def _secure(self, client: BufferedClient) -> None:
+        named = ("ca_file", "cert_file", "key_file")
+        files = {name: getattr(self._settings, name) for name in named}
+        for name, file in files.items():
+            if file is not None and not os.access(file, os.R_OK):
+                raise ConfigError(f"mqtt.{name} = {file}: can't be read")
+        try:
+            ca, cert, key = (str(file) if file is not None else None for file in files.values())
+            client.tls_set(ca, cert, key)
+        except (ssl.SSLError, ValueError, OSError) as error:
+            given = ", ".join(f"{name} = {file}" for name, file in files.items() if file)
+            raise ConfigError(f"mqtt: {given}: {error}") from error
+
+    @property
+    def _where(self) -> str:
+        return f"{self._client.host}:{self._client.port}"
+
     # --- on paho's thread -------------------------------------------------------------------
 
-    def _on_publish_received(self, topic: str, payload: bytes, retained: bool) -> None:
+    def _on_publish_received(self, topic: str, payload: bytes, retained: bool, ticket: int) -> None:
         self._received += 1
-        self._on_message(topic, payload, retained)
+        self._on_message(topic, payload, retained, ticket)
 
     def _on_paho_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\ufffd"
-        self._on_publish_received(topic, bytes(message.payload), message.retain)
+        ticket = self._client.ticket(message.mid, message.dup) if message.qos == 1 else 0
+        self._on_publish_received(topic, bytes(message.payload), message.retain, ticket)
+        if message.qos == 2:
+            client.ack(message.mid, 2)
 
     def _on_connect(
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
-        where = f"{self._settings.host}:{self._settings.port}"
+        where, self._answered = self._where, True
         if reason.is_failure:
             self._tell_once(f"broker={where} refused the connection: {reason}")
             return
         self.connects += 1
-        self.connected = True
-        self._refused = None
+        self.connected = self._client.reached = True
+        self._refused.clear()
         log.info("broker=%s connected", where)
         if self._subscriptions and not self._stopping:
             qos: int = self._settings.qos
@@ -181,13 +258,18 @@ class MqttClient:
         client.publish(self._status_topic, self._birth(), qos=1, retain=True)
 
     def _on_connect_fail(self, client: paho.Client, data: Any) -> None:
-        where = f"{self._settings.host}:{self._settings.port}"
-        self._tell_once(f"broker={where} can't be reached; trying again for ever")
+        failure = self._client.failure
+        why = f" ({failure})" if isinstance(failure, ssl.SSLError) else ""
+        self._tell_once(f"broker={self._where} can't be reached{why}; trying again for ever")
 
     def _on_disconnect(
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         was_connected, self.connected = self.connected, False
+        answered, self._answered = self._answered, False
+        if not answered and not self._stopping:
+            # With TLS 1.3, that is also how a broker refuses a certificate.
+            self._tell_once(f"broker={self._where} closed the connection before it let us in")
         if was_connected and not self._stopping:
             log.warning("broker connection lost (%s); connecting again", reason)
 
@@ -209,6 +291,6 @@ class MqttClient:
 
     def _tell_once(self, what: str) -> None:
         """A broker that is away for a night is one line, not thousands."""
-        if what != self._refused:
-            self._refused = what
+        if what not in self._refused:
+            self._refused.add(what)
             log.warning("%s", what)

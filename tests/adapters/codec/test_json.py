@@ -152,6 +152,7 @@ def test_any_document_is_decoded_or_refused(value: str, time: str | None, docume
     except Refused as refused:
         assert refused.reason in REASONS
         return
+    assert isinstance(decoded, Decoded)
     assert decoded.fields
     assert {float} == {type(value) for _, value in decoded.fields}
     assert isinstance(decoded.time, float | int | str | None)

@@ -61,4 +61,5 @@ def test_any_bytes_are_decoded_or_refused(payload: bytes) -> None:
     except Refused as refused:
         assert refused.reason in {"empty", "number", "size"}
     else:
+        assert isinstance(decoded, Decoded)
         assert [("", float)] == [(name, type(value)) for name, value in decoded.fields]

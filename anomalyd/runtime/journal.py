@@ -1,0 +1,362 @@
+"""The journal: readings scored since the last save, so that a kill or a power cut loses none.
+
+| thread   | does                                                                     |
+|----------|---------------------------------------------------------------------------|
+| main     | `replay`, before the pipeline's thread runs; `start`, `stop`              |
+| pipeline | `keep` after each batch, `mark` when the state is copied, `tick` between   |
+| state    | `forget`, when a generation is on the disk                                |
+| journal  | writes what was handed over in one piece, syncs, then acknowledges        |
+
+Messages of QoS 1 are acknowledged when their readings would survive a power cut; those of QoS 0 are
+written too, so that windows have no hole, but nobody waits for the disk. Before an alert is told,
+the readings that led to it are on the disk, so it is raised again under the same id.
+
+Where the disk is full, or slower than `_SLOW_S`, that is the condition `journal`: scoring goes on,
+and messages are acknowledged once they are scored, as they would be without a journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import struct
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyd.adapters.segments import Segments, record
+from anomalyd.detection.channels import ChannelTable
+from anomalyd.detection.reading import Readings
+from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.receipts import Receipts, Sifted
+
+log = logging.getLogger(__name__)
+
+CONDITION = "journal"
+_COUNTS = struct.Struct("<III")
+_SLOW_S = 2.0
+_ALERT_WAITS_S = 0.5
+_RETRY_S = 1.0
+_MOST_WAITING = 64_000_000
+_MB = 1_000_000
+
+Channels = Sequence[tuple[int, str, str]]
+"""(row, topic, name) of channels that a segment has not named before"""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """On its way to the disk."""
+
+    content: bytes
+    readings: int
+    tickets: NDArray[np.int64]
+    handed_s: float
+    acknowledged: bool = False
+    written: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Forget:
+    before: int
+
+
+class Journal:
+    """Owner of the thread `journal` and of the folder of segments."""
+
+    def __init__(
+        self,
+        folder: Path,
+        most_mb: float,
+        table: ChannelTable,
+        topic_of: Callable[[int], str],
+        acknowledge: Callable[[Sequence[int]], None],
+        conditions: Conditions,
+    ) -> None:
+        """`table`, and `topic_of` a row, are looked at by `keep` alone."""
+        self.receipts = Receipts()
+        self.replayed = 0
+        """readings"""
+        self.dropped = 0
+        """readings that could not be written"""
+        self._segments = Segments(folder)
+        self._most_bytes = most_mb * _MB
+        self._table = table
+        self._topic_of = topic_of
+        self._acknowledge = acknowledge
+        self._conditions = conditions
+        self._number = 0
+        self._named = np.zeros(table.capacity, dtype=np.bool_)
+        self._retired = table.retired
+        self._name_again = False
+        # Guards the batches that are owed an acknowledgement, and that each gets one only.
+        self._lock = threading.Lock()
+        self._owed: deque[_Batch] = deque()
+        self._waiting_bytes = 0
+        self._queue: queue.SimpleQueue[_Batch | _Begin | _Forget | None] = queue.SimpleQueue()
+        self._open: int | None = None
+        self._retry_s = 0.0
+        """when to try again; 0: the last one worked"""
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    # --- on the main thread -----------------------------------------------------------------
+
+    def replay(
+        self,
+        since: int,
+        find: Callable[[str, str], int | None],
+        step: Callable[[Readings], None],
+    ) -> None:
+        """`step` through what was kept from segment `since` on; `find(topic, name)` a row."""
+        began, left_out = time.monotonic(), 0
+        try:
+            numbers = self._segments.find()
+            for number in numbers:
+                rows: dict[int, int] = {}
+                for body in self._segments.read(number):
+                    kept = _decode(body)
+                    self.receipts.note(kept.ids, kept.digests)
+                    if number < since:
+                        continue
+                    for row, topic, name in kept.channels:
+                        rows[row] = -1 if (found := find(topic, name)) is None else found
+                    readings = _moved(kept.readings, rows)
+                    left_out += len(kept.readings) - len(readings)
+                    self.replayed += len(readings)
+                    step(readings)
+            self._number = max([since, *numbers]) + 1
+        except (OSError, ValueError, msgspec.MsgspecError, struct.error) as error:
+            self._number = max([since, self._number, int(time.time())]) + 1
+            self._fail(error)
+        if self.replayed or left_out:
+            log.info(
+                "journal replayed readings=%d left_out=%d seconds=%.1f",
+                self.replayed, left_out, time.monotonic() - began,
+            )  # fmt: skip
+
+    def start(self) -> None:
+        self._queue.put(_Begin(self._number))
+        self._thread.start()
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until all that was handed over is written and acknowledged."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            owed = list(self._owed)
+        for batch in owed:
+            batch.written.wait(max(deadline - time.monotonic(), 0.0))
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what is there and end."""
+        if self.alive:
+            self._queue.put(None)
+            self._thread.join(timeout_s)
+
+    # --- on the pipeline's thread -----------------------------------------------------------
+
+    def keep(self, readings: Readings, sifted: Sifted, urgent: bool) -> None:
+        """These are scored: let them survive, then acknowledge. `urgent`: wait for that a little,
+        because they have led to an alert."""
+        if not (len(readings) or sifted.tickets.size):
+            return
+        batch = _Batch(b"", 0, sifted.tickets, time.monotonic())
+        if self._waiting_bytes < _MOST_WAITING:
+            batch.content = _encode(self._new_channels(readings), readings, sifted)
+            batch.readings = len(readings)
+        else:
+            self.dropped += len(readings)
+            self._name_again = True
+        with self._lock:
+            self._owed.append(batch)
+            self._waiting_bytes += len(batch.content)
+        self._queue.put(batch)
+        if urgent and CONDITION not in self._conditions.now():
+            batch.written.wait(_ALERT_WAITS_S)
+
+    def mark(self) -> int:
+        """Begin a segment, of what comes after the columns were copied; its number."""
+        self._number += 1
+        self._named[:] = False
+        self._queue.put(_Begin(self._number))
+        return self._number
+
+    def tick(self) -> None:
+        """Don't let the broker wait for a disk that hangs."""
+        late_s = time.monotonic() - _SLOW_S
+        with self._lock:
+            late = [each for each in self._owed if each.handed_s < late_s]
+        if late:
+            self._conditions.begin(CONDITION, self._why("slow"))
+            for batch in late:
+                self._give(batch)
+
+    def _new_channels(self, readings: Readings) -> Channels:
+        if self._name_again or self._table.retired != self._retired:
+            self._named[:] = self._name_again = False
+            self._retired = self._table.retired
+        new = np.unique(readings.rows[~self._named[readings.rows]])
+        self._named[new] = True
+        return [(row, self._topic_of(row), self._table[row].name) for row in new.tolist()]
+
+    # --- on other threads -------------------------------------------------------------------
+
+    def forget(self, before: int) -> None:
+        """The readings of older segments are in two generations of the state."""
+        self._queue.put(_Forget(before))
+
+    # --- on its own thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._pass(self._queue.get()):
+                pass
+        except Exception:
+            trace = " | ".join(traceback.format_exc().splitlines()[1:])
+            log.critical("the journal thread died: %s", trace)
+        finally:
+            self._segments.close()
+
+    def _pass(self, first: _Batch | _Begin | _Forget | None) -> bool:
+        """Everything that waits; the batches that come one after the other in one piece."""
+        item: _Batch | _Begin | _Forget | None = first
+        batches: list[_Batch] = []
+        while True:
+            if isinstance(item, _Batch):
+                batches.append(item)
+            else:
+                self._write(batches)
+                batches = []
+                if item is None:
+                    return False
+                self._turn(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                self._write(batches)
+                return True
+
+    def _turn(self, item: _Begin | _Forget) -> None:
+        try:
+            if isinstance(item, _Begin):
+                self._open = item.number
+                self._segments.open(item.number)
+            else:
+                self._segments.remove_before(item.before)
+        except OSError as error:
+            self._fail(error)
+
+    def _write(self, batches: Sequence[_Batch]) -> None:
+        if not batches:
+            return
+        if self._retry_s <= time.monotonic():
+            try:
+                self._append(
+                    b"".join(each.content for each in batches),
+                    sync=any(each.tickets.size for each in batches),
+                )
+            except OSError as error:
+                self._fail(error)
+        if self._retry_s:
+            self._name_again = True
+            self.dropped += sum(each.readings for each in batches)
+        for batch in batches:
+            self._give(batch)
+        with self._lock:
+            for _ in batches:
+                self._waiting_bytes -= len(self._owed.popleft().content)
+        for batch in batches:
+            batch.written.set()
+
+    def _append(self, content: bytes, sync: bool) -> None:
+        began = time.monotonic()
+        if self._segments.size + len(content) > self._most_bytes:
+            raise OSError("it has reached state.journal_mb, and no state was saved meanwhile")
+        if not self._segments.is_open and self._open is not None:
+            self._segments.open(self._open)
+        self._segments.append(content)
+        if sync:
+            self._segments.sync()
+        self._retry_s = 0.0
+        if time.monotonic() - began < _SLOW_S:
+            self._conditions.end(CONDITION)
+
+    def _give(self, batch: _Batch) -> None:
+        with self._lock:
+            given, batch.acknowledged = batch.acknowledged, True
+        if not given and batch.tickets.size:
+            self._acknowledge(batch.tickets)  # type: ignore[arg-type]
+
+    def _fail(self, error: Exception) -> None:
+        self._retry_s = time.monotonic() + _RETRY_S
+        self._conditions.begin(CONDITION, self._why(getattr(error, "strerror", None) or str(error)))
+
+    def _why(self, what: str) -> str:
+        return (
+            f"{self._segments.folder}: {what}; readings are acknowledged once they are scored, a "
+            "restart now would lose those since the last save"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A record."""
+
+    channels: Channels
+    readings: Readings
+    ids: NDArray[np.uint16]
+    digests: NDArray[np.uint32]
+
+
+def _encode(channels: Channels, readings: Readings, sifted: Sifted) -> bytes:
+    named = msgspec.json.encode(channels) if channels else b""
+    return record(
+        _COUNTS.pack(len(named), len(readings), sifted.ids.size),
+        named,
+        readings.rows.astype("<u4").tobytes(),
+        readings.times.astype("<f8").tobytes(),
+        readings.values.astype("<f8").tobytes(),
+        sifted.ids.astype("<u2").tobytes(),
+        sifted.digests.astype("<u4").tobytes(),
+    )
+
+
+def _decode(body: bytes) -> _Kept:
+    """Raises ValueError, or msgspec's or struct's errors, where the body is foreign."""
+    named, count, ids = _COUNTS.unpack_from(body)
+    text, rest = body[_COUNTS.size : _COUNTS.size + named], body[_COUNTS.size + named :]
+    channels = msgspec.json.decode(text, type=list[tuple[int, str, str]]) if named else []
+    floats = np.frombuffer(rest, "<f8", 2 * count, 4 * count).astype(np.float64)
+    return _Kept(
+        channels,
+        Readings(np.frombuffer(rest, "<u4", count).astype(np.intp), floats[:count], floats[count:]),
+        np.frombuffer(rest, "<u2", ids, 20 * count),
+        np.frombuffer(rest, "<u4", ids, 20 * count + 2 * ids),
+    )
+
+
+def _moved(readings: Readings, rows: Mapping[int, int]) -> Readings:
+    """With today's rows, without the channels that have none."""
+    if not len(readings):
+        return readings
+    moved = np.full(int(readings.rows.max()) + 1, -1, dtype=np.intp)
+    known = [row for row in rows if row < moved.size]
+    moved[known] = [rows[row] for row in known]
+    at = moved[readings.rows]
+    return Readings(at, readings.times, readings.values).take(at >= 0)

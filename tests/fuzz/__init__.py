@@ -1,0 +1,1 @@
+"""Payloads and topics that nobody should send, and what the codecs make of them."""

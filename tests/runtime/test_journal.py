@@ -1,0 +1,150 @@
+"""The journal's rules: durable, then acknowledged, once; replayed as it was; and a disk that fails
+or hangs holds up neither scoring nor the broker."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomalyd.adapters.segments import Segments
+from anomalyd.detection.channels import Channel, ChannelTable
+from anomalyd.detection.reading import Readings
+from anomalyd.runtime import journal
+from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.inbox import Message
+from anomalyd.runtime.journal import Journal
+
+WITHIN_S = 10.0
+CONNECTION = 1 << 17
+
+
+class Parts:
+    """A journal, and what it tells others."""
+
+    def __init__(self, folder: Path, most_mb: float = 1.0) -> None:
+        self.table = ChannelTable(10)
+        self.conditions = Conditions()
+        self.acknowledged: list[int] = []
+        self.journal = Journal(
+            folder, most_mb, self.table, lambda row: f"plant/{self.table[row].name}",
+            self._acknowledge, self.conditions,
+        )  # fmt: skip
+        self.replayed: list[tuple[str, float, float]] = []
+
+    def _acknowledge(self, tickets: object) -> None:
+        assert isinstance(tickets, np.ndarray)
+        self.acknowledged += tickets.tolist()
+
+    def find(self, topic: str, name: str) -> int | None:
+        assert f"plant/{name}" == topic
+        row = self.table.find(name)
+        return self.table.add(Channel(name, {}, 0)) if row is None else row
+
+    def start(self, since: int = 0) -> None:
+        self.journal.replay(since, self.find, self._step)
+        self.journal.start()
+
+    def _step(self, readings: Readings) -> None:
+        columns = (readings.rows.tolist(), readings.times.tolist(), readings.values.tolist())
+        self.replayed += [
+            (self.table[row].name, time_s, value)
+            for row, time_s, value in zip(*columns, strict=True)
+        ]
+
+    def keep(self, name: str, at_s: float, mid: int, urgent: bool = False) -> None:
+        """A reading, and the message of QoS 1 that it came in."""
+        row = self.find(f"plant/{name}", name)
+        message = Message(f"plant/{name}", b"%f" % at_s, 0.0, False, CONNECTION | mid)
+        sifted = self.journal.receipts.sift([message])
+        one = np.ones(1)
+        readings = Readings(np.array([row], dtype=np.intp), at_s * one, 0.1 * one)
+        self.journal.keep(readings, sifted, urgent)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.005)
+
+
+def test_what_was_acknowledged_is_replayed_as_it_was(tmp_path: Path) -> None:
+    """By the channels' names: their rows may be others then. Nothing is stopped here: it is as
+    after a kill."""
+    parts = Parts(tmp_path)
+    parts.start()
+    for at, name in enumerate("abcab"):
+        parts.keep(name, float(at), at + 1)
+    parts.journal.settle(WITHIN_S)
+    assert [CONNECTION | mid for mid in range(1, 6)] == parts.acknowledged
+    again = Parts(tmp_path)
+    again.find("plant/c", "c")
+    again.start()
+    assert [(name, float(at), 0.1) for at, name in enumerate("abcab")] == again.replayed
+
+
+def test_a_mark_parts_what_the_state_has_from_what_it_lacks(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    parts.start()
+    parts.keep("a", 1.0, 1)
+    mark = parts.journal.mark()
+    parts.keep("a", 2.0, 2)
+    parts.journal.settle(WITHIN_S)
+    again = Parts(tmp_path)
+    again.start(mark)
+    assert [("a", 2.0, 0.1)] == again.replayed
+    # What is older is known all the same, where the broker sends it again.
+    message = Message("plant/a", b"%f" % 1.0, 0.0, False, CONNECTION | 0x1_0000 | 1)
+    assert [] == again.journal.receipts.sift([message]).messages
+    again.journal.forget(mark)
+    again.journal.stop(WITHIN_S)
+    assert mark == min(Segments(tmp_path).find())
+
+
+def test_a_full_journal_is_a_condition_until_a_save(tmp_path: Path) -> None:
+    """Messages are acknowledged all the same."""
+    parts = Parts(tmp_path, most_mb=0.0002)
+    parts.start()
+    for mid in range(1, 9):
+        parts.keep("a", float(mid), mid)
+    parts.journal.settle(WITHIN_S)
+    assert 8 == len(parts.acknowledged)
+    assert "state.journal_mb" in parts.conditions.now()["journal"]
+    parts.journal.forget(parts.journal.mark())
+    mids = iter(range(9, 60_000))
+
+    def recovered() -> bool:
+        parts.keep("a", 1e6, next(mids))
+        time.sleep(0.05)
+        return "journal" not in parts.conditions.now()
+
+    wait_until(recovered)
+    assert parts.journal.dropped > 0
+    parts.journal.stop(WITHIN_S)
+
+
+def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scoring goes on, the broker gets its acknowledgements, each once, and it is told."""
+    monkeypatch.setattr(journal, "_SLOW_S", 0.1)
+    monkeypatch.setattr(Segments, "sync", lambda self: time.sleep(0.5))
+    parts = Parts(tmp_path)
+    parts.start()
+    began = time.monotonic()
+    parts.keep("a", 1.0, 1)
+    assert time.monotonic() - began < 0.2
+    while not parts.acknowledged:
+        parts.journal.tick()
+        assert time.monotonic() - began < 0.4
+        time.sleep(0.01)
+    assert "slow" in parts.conditions.now()["journal"]
+    parts.journal.settle(WITHIN_S)
+    assert [CONNECTION | 1] == parts.acknowledged
+
+
+def test_an_alert_waits_until_its_reading_would_survive(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    parts.start()
+    parts.keep("a", 1.0, 1, urgent=True)
+    assert [CONNECTION | 1] == parts.acknowledged
