@@ -342,16 +342,17 @@ def _train_asset(options: argparse.Namespace) -> int:
 
 def _add_models(commands: Any) -> None:
     parser = _command(
-        commands, "models", _models, "the registry of models: list, show, promote, rollback",
+        commands, "models", _models, "the registry of models: list, show, promote; retrain",
         "examples:\n"
         "  anomalyd models list --config my.toml\n"
         "  anomalyd models show 20260401T120000Z-5f3a9c01 --config my.toml\n"
         "  anomalyd models promote 20260401T120000Z-5f3a9c01 --reason 'tried on line 2'\n"
         "  anomalyd models rollback --role next-step\n"
-        "Works on state.directory, whether the daemon runs or not; a daemon loads what serves\n"
-        "when it starts. `shipped` is the version that came with the program.",
+        "  anomalyd models retrain --config my.toml\n"
+        "Works on state.directory, whether the daemon runs or not; a running one follows within a\n"
+        "second. `shipped` is the version that came with the program.",
     )  # fmt: skip
-    parser.add_argument("action", choices=("list", "show", "promote", "rollback"))
+    parser.add_argument("action", choices=("list", "show", "promote", "rollback", "retrain"))
     parser.add_argument("version", nargs="?", metavar="V", help="of show and promote")
     parser.add_argument(
         "--role", default="next-step", metavar="ROLE",
@@ -375,6 +376,9 @@ def _models(options: argparse.Namespace) -> int:
         return terminal_models.show_all(store, options.json)
     if options.action == "show":
         return terminal_models.show(store, options.version, options.role, options.json)
+    if options.action == "retrain":
+        store.request()
+        return 0
     if options.action == "promote":
         why = (options.role, options.reason)
         return terminal_models.promote(store, options.version, *why, time.time())

@@ -7,6 +7,8 @@
 | pipeline | all columns, alone                          | the inbox is closed and empty        |
 | outbox   | the database of alerts, what is published   | stopped: saved, and published or late |
 | history  | batches that the pipeline has let go, files | the pipeline has ended, all is written |
+| retrain  | a copy of the history, the registry, what   | stopped, within a second             |
+|          | it asks of the pipeline's thread            |                                      |
 | http     | read-only snapshots                         | stopped                              |
 | journal  | batches of readings, the acknowledgements   | stopped, after the last save         |
 | state    | copies of the columns, the state directory  | finished, after the pipeline         |
@@ -20,11 +22,12 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -36,10 +39,10 @@ from anomalyd import __version__, logs
 from anomalyd.adapters.codec.payload import LARGEST_PAYLOAD
 from anomalyd.adapters.codec.sparkplug_wire import rebirth
 from anomalyd.adapters.http import HttpServer
-from anomalyd.adapters.machine import disk_usage, memory_limit_bytes
+from anomalyd.adapters.machine import disk_usage, memory_available_bytes, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
-from anomalyd.adapters.outbox import Outbox
+from anomalyd.adapters.outbox import FILE, Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
 from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
@@ -57,6 +60,7 @@ from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.reload import compare
+from anomalyd.runtime.retrain import Confirmed, Retrainer, Step
 from anomalyd.runtime.state import StateKeeper
 from anomalyd.runtime.streams import read_streams
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
@@ -71,7 +75,10 @@ _DRAIN_S = 2.0
 _APPLY_S = 10.0
 _SAVE_S = 10.0
 _PUBLISH_S = 1.5
+_OWN = ("status", "event", "model")
 _UNHEARD = ("score", "command", "reply")
+_LEAST_MEMORY = 256 * 2**20
+_BUSY = 0.1  # of the inbox
 
 
 class Service:
@@ -95,12 +102,18 @@ class Service:
         self._store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
         served = registry.load(settings.streams, folder, settings.channels.max, self._store)
         self._settings = settings
-        self._models = served.models
+        self._models = list(served.models)
+        self._served = served.predictors[-1].name
         self._memory_limit = memory_limit_bytes()
         own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._own_topics = tuple(
             f"{own}/{each}"
-            for each in ("status", "event", *(f"{each}/" for each in (*FAMILIES, *_UNHEARD)))
+            for each in (
+                "status",
+                "event",
+                "model",
+                *(f"{each}/" for each in (*FAMILIES, *_UNHEARD)),
+            )
         )
         self._command_topics = f"{own}/command/"
         self._alert_topics = tuple(f"{own}/{each}/" for each in FAMILIES)
@@ -126,7 +139,7 @@ class Service:
             self._on_opened,
         )  # fmt: skip
         self._commands = Commands(
-            root, self._courier, self._mqtt.publish, maintenance, acknowledged
+            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._on_retrain
         )
         self._announcer = Announcer(
             root,
@@ -173,6 +186,17 @@ class Service:
             self._conditions,
             self._journal,
         )
+        self._retrainer = Retrainer(
+            settings,
+            self._store,
+            self._history,
+            self._pipeline,
+            self._worker.ask,
+            self._conditions,
+            self._tell_model,
+            self._confirmed,
+            self._busy,
+        )
         self._hearing, self._heard = Hearing(), -1
         self._http = HttpServer(
             settings.http.host,
@@ -218,6 +242,8 @@ class Service:
             stack.callback(self._mqtt.stop)
             stack.callback(self._courier.stop, _PUBLISH_S)
             stack.callback(self._drain)
+            self._retrainer.start()
+            stack.callback(self._retrainer.stop, _DRAIN_S)
             log.info(
                 "started version=%s instance=%s http=%s:%d streams=%d",
                 __version__,
@@ -300,6 +326,55 @@ class Service:
         for topic in self._intake.rebirths.take():
             self._mqtt.publish(topic, rebirth(time.time_ns() // 1_000_000), qos=0)
 
+    # --- on the thread `retrain` ------------------------------------------------------------
+
+    def _tell_model(self, step: Step, version: str, reason: str) -> None:
+        serving = self._pipeline.serving(self._pipeline.default).name
+        names = {each["model"] for each in self._models}
+        if serving not in names:
+            known = {each.version: each.sha256 for each in self._store.list()}
+            label = {"model": serving, "sha256": known.get(serving, ""), "file": "registry"}
+            self._models = [
+                *(each for each in self._models if each["model"] != self._served),
+                label,
+            ]
+        self._served = serving
+        document = {
+            "step": step,
+            "version": version,
+            "reason": reason,
+            "serving": serving,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        topic = f"{self._settings.mqtt.topic_prefix}/{self._settings.instance}/model"
+        self._mqtt.publish(topic, msgspec.json.encode(document), 1, True)
+
+    def _confirmed(self) -> list[Confirmed]:
+        path = self._settings.state.directory / FILE
+        if not path.exists():
+            return []
+        try:
+            with closing(Outbox(path, read_only=True)) as outbox:
+                return [
+                    Confirmed(each.id, each.channel, each.kind, each.started_s, each.cleared_s)
+                    for each in outbox.confirmed()
+                ]
+        except sqlite3.Error as error:
+            log.warning("models: the confirmed alerts can't be read: %s", error)
+            return []
+
+    def _busy(self) -> str | None:
+        waiting = len(self._inbox)
+        if waiting > _BUSY * self._inbox.capacity:
+            return f"{waiting} messages wait to be scored"
+        available = memory_available_bytes()
+        if available is not None and available < _LEAST_MEMORY:
+            return f"{available // 2**20} MB of memory are left"
+        return None
+
+    def _on_retrain(self) -> None:
+        self._retrainer.request()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
 
@@ -357,6 +432,10 @@ class Service:
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,
+            retrained=dict(self._retrainer.results),
+            retrain_progress=self._retrainer.progress,
+            retrain_success_s=self._retrainer.success_s,
+            model_steps=dict(self._retrainer.steps),
             degraded=list(self._conditions.now()),
             alerts_unpublished=self._courier.unpublished,
             outbox_unsaved=self._courier.unsaved,
@@ -377,6 +456,7 @@ class Service:
             disk_free_bytes=disk.free,
             disk_size_bytes=disk.size,
             memory_limit_bytes=self._memory_limit,
+            skill=pipeline.skill([row for row, _ in channels]),
         )
 
     # --- on the main thread -----------------------------------------------------------------
@@ -393,6 +473,7 @@ class Service:
                 ("outbox", self._courier.alive),
                 ("mqtt", self._mqtt.alive),
                 ("history", self._history.alive),
+                ("retrain", self._retrainer.alive),
                 ("http", self._http.alive),
                 ("state", self._state.alive),
                 ("journal", self._journal.alive),

@@ -406,6 +406,23 @@ class History(Section):
 class Retrain(Section):
     """Learning on site."""
 
+    every_h: float = Field(
+        24.0, ge=0, description="fine-tune the predictor this often; 0 = only when asked to"
+    )
+    history_h: float = Field(
+        168.0, gt=0, description="learn from so many hours of the history; the last quarter judges"
+    )
+    shadow_h: float = Field(
+        24.0,
+        ge=0,
+        description="what passed the gate scores beside what serves for so long, then takes its "
+        "place; what served before scores on for as long, for the way back",
+    )
+    least_readings: int = Field(
+        20_000, ge=1, description="with less history than this it waits until there is more"
+    )
+    steps: int = Field(480, ge=1, description="steps of one fine-tuning")
+    seed: int = Field(1, ge=0, description="what is drawn at random follows from it")
     keep_models: int = Field(
         8, ge=2, description="versions of each kind of model that the registry keeps"
     )

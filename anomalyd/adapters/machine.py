@@ -40,6 +40,16 @@ def memory_limit_bytes(
     return min(limits)
 
 
+def memory_available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """What could be used without swapping; None where the kernel doesn't say."""
+    try:
+        lines = meminfo.read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
 def _unified(membership: Path) -> Path | None:
     """`0::/system.slice/anomalyd.service` names the group in the one hierarchy of version 2."""
     try:

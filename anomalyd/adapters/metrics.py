@@ -79,6 +79,12 @@ _GAUGES = (
         "state_channels_restored",
         "Channels that went on at the start from what was saved.",
     ),
+    ("anomalyd_retrain_progress", "retrain_progress", "Of the fine-tuning that goes on; 0: none."),
+    (
+        "anomalyd_retrain_success_timestamp_seconds",
+        "retrain_success_s",
+        "When a challenger last passed the gate; 0 before the first since the start.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -111,6 +117,7 @@ _GAUGES = (
     ("anomalyd_memory_limit_bytes", "memory_limit_bytes", "Memory that the process may use."),
 )
 
+_PERCENTILES = (10, 50, 90)
 _TAKEN = frozenset({"channel", "instance", "job", "le", "quantile"})
 _REST = 9.0
 
@@ -155,6 +162,10 @@ class Snapshot:
     alarm_budget_per_week: float
     alarm_rate_per_week: float
     models: Sequence[Mapping[str, str]]  # labels of anomalyd_model_info
+    retrained: Mapping[str, int]  # result
+    retrain_progress: float
+    retrain_success_s: float
+    model_steps: Mapping[str, int]  # step
     degraded: Sequence[str]  # names of the conditions that hold now
     alerts_unpublished: int
     outbox_unsaved: int
@@ -175,6 +186,7 @@ class Snapshot:
     disk_free_bytes: int  # of the file system that the state is on
     disk_size_bytes: int
     memory_limit_bytes: int
+    skill: NDArray[np.floating[Any]]  # (channels,), NaN where unknown
 
 
 class Collector:
@@ -266,7 +278,12 @@ class _Families:
         yield _alerts_active(snapshot)
         yield _commands(snapshot)
         yield _degraded(snapshot)
+        yield _counted(
+            "anomalyd_retrain", "Retrainings by what came of them.", "result", snapshot.retrained
+        )
+        yield _counted("anomalyd_model_events", "Steps of models.", "step", snapshot.model_steps)
         yield _latency(snapshot)
+        yield from _skill(snapshot)
         yield _info("anomalyd_model_info", "The models in use.", snapshot.models)
         build = {"version": snapshot.version}
         yield _info("anomalyd_build_info", "The version that runs.", [build])
@@ -311,6 +328,13 @@ def _alerts_active(snapshot: Snapshot) -> Metric:
     return family
 
 
+def _counted(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
 def _degraded(snapshot: Snapshot) -> Metric:
     meaning = "1 for each condition that is wrong with the daemon itself, while it lasts."
     family = GaugeMetricFamily("anomalyd_degraded", meaning, labels=["condition"])
@@ -326,6 +350,25 @@ def _latency(snapshot: Snapshot) -> Metric:
         "Time from a message's arrival to its verdict.",
         buckets=list(zip(bounds, accumulate(snapshot.latency_counts), strict=True)),
         sum_value=snapshot.latency_sum_s,
+    )
+
+
+def _skill(snapshot: Snapshot) -> Iterator[Metric]:
+    """Percentiles over the channels: a series a channel would double the exposition."""
+    known = snapshot.skill[~np.isnan(snapshot.skill)]
+    family = GaugeMetricFamily(
+        "anomalyd_skill",
+        "1 - error of the network / of the best simple expert; percentiles over the channels.",
+        labels=["percentile"],
+    )
+    if known.size:
+        for percent in _PERCENTILES:
+            family.add_metric([str(percent)], float(np.percentile(known, percent)))
+    yield family
+    yield GaugeMetricFamily(
+        "anomalyd_channels_without_skill",
+        "Channels that a simple expert forecasts better than the network.",
+        value=float((known < 0.0).sum()),
     )
 
 

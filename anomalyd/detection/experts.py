@@ -34,8 +34,8 @@ EXPERTS = (
     "cycle",
 )
 
-# Columns of the state. LAST to CYCLE are the experts' standing forecasts of the next value, ERROR
-# their running errors.
+# Columns of the state. LAST to CYCLE are the experts' standing forecasts of the next value, NETWORK
+# what the network made of them; from ERROR on, the running errors of all in the same order.
 (
     COUNT,
     ORIGIN,
@@ -46,6 +46,7 @@ EXPERTS = (
     SHIFTED,
     AR,
     CYCLE,
+    NETWORK,
     MEDIUM,
     DIFFERENCE,
     VARIANCE,
@@ -53,10 +54,12 @@ EXPERTS = (
     SPREAD,
     QUANTUM,
     ERROR,
-) = range(16)
-_SIZE = ERROR + len(EXPERTS)
-_FORECASTS = slice(LAST, CYCLE + 1)
-_ERRORS = slice(ERROR, _SIZE)
+) = range(17)
+NETWORK_ERROR = ERROR + len(EXPERTS)
+_SIZE = NETWORK_ERROR + 1
+_FORECASTS, _ALL_FORECASTS = slice(LAST, CYCLE + 1), slice(LAST, NETWORK + 1)
+_ERRORS, _ALL_ERRORS = slice(ERROR, NETWORK_ERROR), slice(ERROR, _SIZE)
+_SKILL_READINGS = 100.0  # from which on the running errors are more than their beginning
 
 # Memory of the running figures, in readings.
 FAST_READINGS, MEDIUM_READINGS, SLOW_READINGS = 8.0, 60.0, 400.0
@@ -117,6 +120,19 @@ class ExpertBank:
         quantum: Floats = self._state[rows, QUANTUM]
         return quantum
 
+    def tell(self, rows: Rows, forecasts: Floats) -> None:
+        """The network's forecasts (B,) of the next values, to compare it with the experts."""
+        self._state[rows, NETWORK] = forecasts
+
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - the network's running error / the best expert's: 0 is no better than that, below
+        0 is worse; NaN while too little is known, and where an expert is never wrong."""
+        state = self._state[rows]
+        best = state[:, _ERRORS].min(axis=1)
+        known = (state[:, COUNT] >= _SKILL_READINGS) & (best > 0.0)
+        ratio = state[:, NETWORK_ERROR] / np.where(known, best, 1.0)
+        return np.where(known, 1.0 - ratio, np.nan)
+
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Outlook:
         """Take one value (B,) of each channel in `rows` (unique) and look ahead."""
         state = np.ascontiguousarray(self._state[rows].T)
@@ -158,17 +174,18 @@ def _restart(
 ) -> None:
     """Where no ordinary step leads to `values`, let the short memories begin there."""
     anew = after_gap | fresh
-    for column in (LAST, FAST, MEDIUM, PROFILE, SHIFTED, AR, CYCLE):
+    for column in (LAST, FAST, MEDIUM, PROFILE, SHIFTED, AR, CYCLE, NETWORK):
         np.copyto(state[column], values, where=anew)
     np.copyto(state[SLOW], values, where=fresh)
     np.copyto(state[DIFFERENCE], 0.0, where=anew)
 
 
 def _learn_errors(state: Floats, values: Floats) -> None:
-    """Each expert's running error; winsorised, so one outlier doesn't hide the next."""
-    limit = 8.0 * state[_ERRORS] + 0.3 * state[SPREAD]
-    missed = _tamed(np.abs(values - state[_FORECASTS]), limit, state[COUNT])
-    state[_ERRORS] += _rate(state[COUNT], _ERROR_READINGS) * (missed - state[_ERRORS])
+    """Each one's running error; winsorised, so one outlier doesn't hide the next."""
+    limit = 8.0 * state[_ALL_ERRORS] + 0.3 * state[SPREAD]
+    missed = _tamed(np.abs(values - state[_ALL_FORECASTS]), limit, state[COUNT])
+    rate = _rate(state[COUNT], _ERROR_READINGS)
+    state[_ALL_ERRORS] += rate * (missed - state[_ALL_ERRORS])
 
 
 def _learn_levels(state: Floats, values: Floats) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalyd.detection.experts import HORIZONS, Beats, ExpertBank
+from anomalyd.detection.experts import HORIZONS, Beats, ExpertBank, Outlook
 from anomalyd.detection.reading import Floats, Rows
 from anomalyd.model.next_step import NextStep
 
@@ -29,6 +29,8 @@ class Prediction(NamedTuple):
     """(B,) of the newest forecast's distribution"""
     ahead: Floats
     """(horizons, B) what is expected of the values so many readings ahead"""
+    outlook: Outlook
+    """what the experts said"""
 
 
 class Predictor(Protocol):
@@ -53,14 +55,20 @@ class Predictor(Protocol):
         """Make what the network remembers of the channels in `rows` anew, from their windows
         (B, W), oldest first, of which the newest `filled` (B,) count. `beats`: W of B channels."""
 
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
+
 
 class NextStepPredictor:
     """The global next-step network and its state for `capacity` channels."""
 
-    def __init__(self, network: NextStep, name: str, capacity: int) -> None:
+    def __init__(
+        self, network: NextStep, name: str, capacity: int, bank: ExpertBank | None = None
+    ) -> None:
+        """`bank`: another predictor's, which takes the values for both."""
         self.name = name
         self._network = network.eval()
-        self.bank = ExpertBank(capacity)
+        self.bank = bank or ExpertBank(capacity)
         shape = (capacity, network.config.hidden)
         # numpy's zeros are not touched until used, torch's are: 50 000 rows cost nothing at first.
         self._h = np.zeros(shape, dtype=np.float32)
@@ -79,9 +87,16 @@ class NextStepPredictor:
         """(B,) the channel's resolution; 0 while it has never changed."""
         return self.bank.quantum(rows)
 
+    def skill(self, rows: Rows) -> Floats:
+        """(B,) 1 - its running error / the best simple expert's; NaN while unknown."""
+        return self.bank.skill(rows)
+
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
         """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
-        outlook = self.bank.observe(rows, values, beats)
+        return self.foresee(rows, self.bank.observe(rows, values, beats), beats)
+
+    def foresee(self, rows: Rows, outlook: Outlook, beats: Beats) -> Prediction:
+        """Look ahead from what a bank has said, its own or one that it shares."""
         with torch.inference_mode():
             forecast, h, c = self._network.step(
                 torch.from_numpy(outlook.features),
@@ -94,10 +109,11 @@ class NextStepPredictor:
             self._h[rows] = h.numpy()
             self._c[rows] = c.numpy()
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
+        self.bank.tell(rows, ahead[:, 0])
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
         expected = np.stack([ahead[:, 0], before, outlook.usual])
-        return Prediction(expected, outlook.scale * scale, ahead.T)
+        return Prediction(expected, outlook.scale * scale, ahead.T, outlook)
 
     def rebuild(
         self, rows: Rows, values: Floats, filled: NDArray[np.int64], beats: Sequence[Beats]

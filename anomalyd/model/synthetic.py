@@ -36,12 +36,14 @@ class Corpus(NamedTuple):
     """time between readings"""
 
 
-def corpus(seed: int, series: int, length: int) -> Corpus:
-    """Draw `series` signals of `length` readings; the same seed gives the same numbers."""
+def corpus(seed: int, series: int, length: int, each: Callable[[], None] = lambda: None) -> Corpus:
+    """Draw `series` signals of `length` readings; the same seed gives the same numbers. `each` is
+    called before every one, and may raise to stop."""
     values = np.empty((series, length))
     period, start_s, interval_s = np.zeros((3, series))
     # One generator a series: a longer corpus begins with the shorter one.
     for index, sequence in enumerate(np.random.SeedSequence(seed).spawn(series)):
+        each()
         rng = np.random.default_rng(sequence)
         start_s[index] = rng.uniform(0.0, 7.0 * DAY_S)
         if rng.random() < _DAILY:

@@ -21,7 +21,11 @@ from anomalyd.detection.reading import Floats
 from anomalyd.model.next_step import Forecast, NextStep, NextStepConfig, student_t_nll
 
 _TARGET_LIMIT = 1e3  # in units of scale: further out, the gradient says nothing new
-_UNSCORED = 32  # readings of a series before the bank knows its scale
+UNSCORED = 32
+"""readings of a series before the bank knows its scale"""
+
+Carried = tuple[Tensor, Tensor]
+"""h and c of the LSTM"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,9 @@ class Report:
         return asdict(self)
 
 
-def prepare(series: Series) -> Lessons:
-    """Let the expert bank run over the series, as it would in service."""
+def prepare(series: Series, each: Callable[[], None] = lambda: None) -> Lessons:
+    """Let the expert bank run over the series, as it would in service; `each` is called before
+    every reading, and may raise to stop."""
     values = series.values
     count, length = values.shape[0], values.shape[1] - 1
     bank = ExpertBank(count)
@@ -93,6 +98,7 @@ def prepare(series: Series) -> Lessons:
     scale = np.empty((count, length))
     target = np.full((count, length, len(HORIZONS)), np.nan, dtype=np.float32)
     for at in range(length):
+        each()
         times = series.start_s + at * series.interval_s
         beats = Beats(times, series.interval_s, no_gap)
         outlook = bank.observe(rows, values[:, at], beats)
@@ -147,18 +153,14 @@ def _fit(
     )
     step = 0
     while step < plan.steps:
-        picked = _pick(lessons, rng, plan.series_a_batch)
-        carried: tuple[Tensor, Tensor] | None = None
+        picked = pick(lessons, rng, plan.series_a_batch)
+        carried: Carried | None = None
         for begin in range(0, picked.target.shape[1], plan.chunk):
             if step >= plan.steps or should_stop():
                 return
-            part = slice(begin, begin + plan.chunk)
-            forecast, carried = network(picked.features[:, part], picked.experts[:, part], carried)
-            carried = (carried[0].detach(), carried[1].detach())
-            target = picked.target[:, part]
-            known = ~torch.isnan(target)
-            known[:, : _UNSCORED if begin == 0 else 0] = False
-            loss = student_t_nll(forecast, torch.nan_to_num(target))[known].mean()
+            loss, carried = chunk_loss(network, picked, begin, plan.chunk, carried)
+            if loss is None:
+                continue
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -168,7 +170,20 @@ def _fit(
             progress(step, float(loss.detach()))
 
 
-def _pick(lessons: Lessons, rng: np.random.Generator, count: int) -> Lessons:
+def chunk_loss(
+    network: NextStep, picked: Lessons, begin: int, chunk: int, carried: Carried | None
+) -> tuple[Tensor | None, Carried]:
+    """The loss of one chunk, None where nothing in it is known, and the state at its end."""
+    part = slice(begin, begin + chunk)
+    forecast, carried = network(picked.features[:, part], picked.experts[:, part], carried)
+    target = picked.target[:, part]
+    known = ~torch.isnan(target)
+    known[:, : UNSCORED if begin == 0 else 0] = False
+    loss = student_t_nll(forecast, torch.nan_to_num(target))[known].mean() if known.any() else None
+    return loss, (carried[0].detach(), carried[1].detach())
+
+
+def pick(lessons: Lessons, rng: np.random.Generator, count: int) -> Lessons:
     """A batch of series, each as it is or upside down."""
     total = lessons.target.shape[0]
     chosen = torch.from_numpy(rng.choice(total, size=min(count, total), replace=False))

@@ -1,4 +1,4 @@
-"""What people tell the daemon over MQTT: acknowledge, feedback, maintenance.
+"""What people tell the daemon over MQTT: acknowledge, feedback, maintenance, retrain.
 
 `take` is called on the broker's thread and only hands on; everything else happens on the thread
 `outbox`, which has the database. What can't be kept there is refused: a command either survives a
@@ -24,7 +24,7 @@ from anomalyd.runtime.maintenance import Maintenance
 
 log = logging.getLogger(__name__)
 
-VERBS = ("acknowledge", "feedback", "maintenance")
+VERBS = ("acknowledge", "feedback", "maintenance", "retrain")
 LARGEST_COMMAND = 65_536
 
 _Text = Annotated[str, msgspec.Meta(max_length=1000)]
@@ -65,6 +65,14 @@ class Maintain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request: _Request = None
 
 
+class Retrain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody wants the predictor to learn from the plant's history now."""
+
+    by: _Text | None = None
+    note: _Text | None = None
+    request: _Request = None
+
+
 class _Asked(msgspec.Struct):
     """What a reply needs of a command that can't be read."""
 
@@ -93,6 +101,7 @@ class Commands:
         publish: Callable[[str, bytes], bool],
         maintenance: Maintenance,
         acknowledged: dict[str, Acknowledgement],
+        retrain: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`acknowledged`: of open alerts, by id; filled here, the announcer looks at it."""
@@ -104,6 +113,7 @@ class Commands:
         self._publish = publish
         self._maintenance = maintenance
         self._acknowledged = acknowledged
+        self._retrain = retrain
         self._clock = clock
 
     def take(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -142,6 +152,10 @@ class Commands:
             raise _Refused(f"no such command; there are {', '.join(VERBS)}")
         if len(payload) > LARGEST_COMMAND:
             raise _Refused(f"more than {LARGEST_COMMAND} bytes")
+        if verb == "retrain":
+            msgspec.json.decode(payload, type=Retrain)
+            self._retrain()
+            return None
         if outbox is None:
             raise _Refused("not kept, and so not followed: there is no database now")
         if verb == "maintenance":

@@ -201,7 +201,7 @@ class _Kinds:
         own = (parts.predictor, parts.relations, networks, parts.limits, *parts.predictors)
         places = parts.relations.places
         self.channel = {
-            **columns.find(pipeline, capacity, own),
+            **columns.find(pipeline, capacity, (*own, pipeline.shadow)),
             _ASSET: places[0],
             "relations.slot": places[1],
         }
@@ -385,11 +385,11 @@ def _put_models(pipeline: Pipeline, kinds: _Kinds, memory: Memory, rows: Rows) -
         if id(owner) not in networks:
             lost = np.setdiff1d(model.rows(known), serves[again])
             rebuilt += lost.size
-            _rebuild(pipeline, owner, lost)
+            rebuild(pipeline, owner, lost)
     return rebuilt
 
 
-def _rebuild(pipeline: Pipeline, predictor: Any, rows: Rows) -> None:
+def rebuild(pipeline: Pipeline, predictor: Any, rows: Rows) -> None:
     """Replay the windows without their newest values, which no predictor has taken yet."""
     if not rows.size:
         return

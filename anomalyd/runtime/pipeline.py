@@ -33,20 +33,22 @@ from anomalyd.detection.reading import (
     State,
     Verdicts,
 )
+from anomalyd.detection.reference import Held
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
 from anomalyd.detection.score import WEEK_S, Scorer
-from anomalyd.detection.sustained import SHARE, Sustained
+from anomalyd.detection.sustained import SHARE, Astray, Sustained
 from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
 from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.forecaster import Forecaster
-from anomalyd.model.predictor import Predictor
+from anomalyd.model.predictor import NextStepPredictor, Predictor
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.assets import Assets
 from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
+from anomalyd.runtime.shadow import Round, Shadow, exchange
 from anomalyd.runtime.silence_watch import SilenceWatch
 from anomalyd.settings import Alerts, Channels, Stream
 
@@ -99,6 +101,7 @@ class Pipeline:
         of the assets of each stream; none, or None: the running covariance serves. `forecasters`:
         one for each stream, None for those without limits."""
         capacity = channels.max
+        self._warmup_readings = channels.warmup_readings
         self.table = ChannelTable(capacity)
         self.rejected: Counter[str] = Counter()
         self.readings_scored = 0
@@ -126,6 +129,8 @@ class Pipeline:
         self._score = np.zeros(capacity)
         self._shown = np.full((capacity, 4), np.nan)
         self._maintenance: Sequence[Window] = ()
+        self.shadow: Shadow | None = None
+        """scores beside what serves; None: nothing does"""
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
         self.open_alerts = OpenAlerts(
@@ -185,6 +190,8 @@ class Pipeline:
         self._cadence.reset(rows, grid_s, bool(self._holds[row]))
         self._expected[row] = self._score[row] = self._shown[row] = np.nan
         self._limits.reset(row)
+        if self.shadow is not None:
+            self.shadow.reset(rows)
         self._silences.reset(row, not self._holds[row])
         self._states.maintain(rows, until_s(self._maintenance, channel.name))
         if channel.asset is not None:
@@ -246,6 +253,55 @@ class Pipeline:
 
     def _shares_of(self, row: int) -> tuple[Rows, Floats]:
         return self._networks.shares(row) or self._relations.shares(row)
+
+    # --- models -----------------------------------------------------------------------------
+
+    def serving(self, index: int) -> Predictor:
+        """One of the predictors."""
+        return self._predictors[index]
+
+    def served(self, index: int) -> Rows:
+        """(B,) the channels that it serves."""
+        rows: Rows = self.table.rows()
+        mine: Rows = rows[self._predictor[rows] == index]
+        return mine
+
+    @property
+    def default(self) -> int:
+        """Of the predictors, the one for channels whose stream names none."""
+        return self._predictors.index(self._predictor_of_stream[-1])
+
+    def begin_shadow(self, index: int, predictor: NextStepPredictor) -> None:
+        """Let `predictor`, which shares the bank of the one that serves, score beside it."""
+        shadow = Shadow(
+            self.table.capacity, index, predictor, self._warmup_readings, self._states.rules
+        )
+        shadow.begin(self.served(index), self._scorer)
+        self.shadow = shadow
+
+    def end_shadow(self) -> None:
+        """Nothing scores beside what serves."""
+        self.shadow = None
+
+    def swap(self) -> None:
+        """What serves and its shadow change places: network, what it expected, score baseline.
+        Alerts, references, relations and experts stay."""
+        shadow = self.shadow
+        if shadow is None:
+            return
+        rows, former = self.served(shadow.index), self._predictors[shadow.index]
+        if not isinstance(former, NextStepPredictor):
+            raise TypeError(f"{former.name} can't be a shadow")
+        self._predictors[shadow.index] = shadow.predictor
+        self._predictor_of_stream = [
+            shadow.predictor if each is former else each for each in self._predictor_of_stream
+        ]
+        shadow.predictor = former
+        exchange(self._scorer, shadow.scorer, rows)
+        kept = self._expected[rows]
+        self._expected[rows] = shadow.expected[rows]
+        shadow.expected[rows] = kept
+        shadow.restart()
 
     # --- readings ---------------------------------------------------------------------------
 
@@ -406,6 +462,9 @@ class Pipeline:
         accepted = learns & (self._states.states(rows) == State.FIRING)
         self._sustained.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
+        if self.shadow is not None:
+            seen = Round(readings, settling, quantum, risk, held, astray, changed.raised)
+            self._follow(self.shadow, seen, np.isfinite(expected[Expected.NEXT]))
         self._compare(readings, self._cadence.interval_s(rows))
         self._windows.append(rows, times, values, expected[Expected.NEXT], ~beat.step)
         self.readings_scored += times.size
@@ -446,7 +505,25 @@ class Pipeline:
                 beats = Beats(
                     cadence.last_s(mine), cadence.interval_s(mine), cadence.after_gap(mine)
                 )
-                self._expected[mine] = predictor.observe(mine, held, beats).expected.T
+                said = predictor.observe(mine, held, beats)
+                self._expected[mine] = said.expected.T
+                if self.shadow is not None and self.shadow.index == index:
+                    self.shadow.foresee(mine, said.outlook, beats)
+
+    def _follow(self, shadow: Shadow, seen: Round, known: Flags) -> None:
+        """Let the shadow judge what the predictor was asked whose place it may take."""
+        mine = self._predictor[seen.readings.rows] == shadow.index
+        if not mine.all():
+            seen = Round(
+                seen.readings.take(mine),
+                seen.settling[mine],
+                seen.quantum[mine],
+                seen.risk[mine],
+                Held(*(each[mine] for each in seen.held)),
+                Astray(*(each[mine] for each in seen.astray)),
+                seen.raised[mine],
+            )
+        shadow.judge(seen, self._relations, self._sustained, known[mine])
 
     def _quantum(self, rows: Rows) -> Floats:
         if len(self._predictors) == 1:
@@ -469,6 +546,8 @@ class Pipeline:
         risk = SHARE * self._risk(flat).reshape(rows.shape)
         compared = self._networks.compare(compared, self._relations, under, accepted, risk)
         self._scorer.elect(compared)
+        if self.shadow is not None:
+            self.shadow.elect(compared)
         learns = np.logical_not((under & (compared.rows >= 0)).any(axis=1))
         self._relations.learn(compared, learns)
 
@@ -497,6 +576,12 @@ class Pipeline:
     def longest_silence_s(self, rows: Rows) -> Floats:
         """(B,) silence from which on a channel is silent; infinite before its pace is known."""
         return self._cadence.longest_silence_s(rows)
+
+    def skill(self, rows: Sequence[int]) -> Floats:
+        """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
+        chosen = np.array(rows, dtype=np.intp)
+        each = np.stack([predictor.skill(chosen) for predictor in self._predictors])
+        return each[self._predictor[chosen], np.arange(chosen.size)]
 
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""

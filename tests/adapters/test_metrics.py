@@ -34,6 +34,10 @@ SNAPSHOT = Snapshot(
     alarm_budget_per_week=168.0,
     alarm_rate_per_week=12.5,
     models=({"model": "shipped", "sha256": "ab12"}, {"model": "pump.safetensors", "sha256": "0f"}),
+    retrained={"rejected": 2},
+    retrain_progress=0.5,
+    retrain_success_s=1.7e9,
+    model_steps={"shadow": 1},
     degraded=("state",),
     alerts_unpublished=4,
     outbox_unsaved=1,
@@ -66,6 +70,7 @@ SNAPSHOT = Snapshot(
     disk_free_bytes=1_000,
     disk_size_bytes=4_000,
     memory_limit_bytes=8_000,
+    skill=np.array([0.2, np.nan, -0.1]),
 )
 
 
@@ -108,6 +113,10 @@ def _labels_of(name: str, labels: Mapping[str, str]) -> dict[str, str]:
         ("anomalyd_rejected_total", {"reason": "not_json"}, 7),
         ("anomalyd_channels", {"state": "normal"}, 2),
         ("anomalyd_degraded", {"condition": "state"}, 1),
+        ("anomalyd_retrain_total", {"result": "rejected"}, 2),
+        ("anomalyd_retrain_progress", {}, 0.5),
+        ("anomalyd_retrain_success_timestamp_seconds", {}, 1.7e9),
+        ("anomalyd_model_events_total", {"step": "shadow"}, 1),
         ("anomalyd_score", dict(SNAPSHOT.channel_labels[0], channel="line1/pump3/flow"), 0.25),
         ("anomalyd_score", dict(SNAPSHOT.channel_labels[2], channel="line2/fan1/rpm"), 1.5),
         ("anomalyd_value", dict(SNAPSHOT.channel_labels[0], channel="line1/pump3/flow"), 21.5),
@@ -303,3 +312,12 @@ def _cost_s(work: Callable[[], Any]) -> float:
         return time.process_time() - start
 
     return min(once() for _ in range(3))
+
+
+def test_the_skill_of_the_network_is_told_in_percentiles() -> None:
+    """Over the channels whose skill is known; no series while none is."""
+    found = _samples(SNAPSHOT)
+    assert found["anomalyd_skill", (("percentile", "50"),)] == pytest.approx(0.05)
+    assert 1.0 == found["anomalyd_channels_without_skill", ()]
+    unknown = _samples(replace(SNAPSHOT, skill=np.full(3, np.nan)))
+    assert ("anomalyd_skill", (("percentile", "50"),)) not in unknown

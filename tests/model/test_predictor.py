@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from anomalyd.detection.experts import HORIZONS, Beats
 from anomalyd.detection.reading import Floats
@@ -143,3 +144,25 @@ def test_what_is_usual_follows_the_time_of_day(predictor: NextStepPredictor) -> 
     usual = said.expected[Expected.USUAL]
     assert bool(np.isfinite(usual).all())
     assert np.abs(usual[0, 5 * day : -1] - curve[0, 5 * day + 1 :]).mean() < 0.5
+
+
+def test_skill_tells_the_network_from_the_best_expert(predictor: NextStepPredictor) -> None:
+    """It has some where noise lies on a wave, none where its forecasts are spoilt, and is unknown
+    at first, after a reset, and where nothing ever changes."""
+    steps = np.arange(600.0)
+    noise = np.random.default_rng(2).normal(0.0, 0.3, 600)
+    values = np.stack([np.sin(steps / 5.0) + noise, np.full(600, 7.0)])
+    _said(predictor, [0, 1], values[:, :50])
+    assert np.isnan(predictor.skill(np.array([0, 1]))).all()
+    _said(predictor, [0, 1], values)
+    good, still = predictor.skill(np.array([0, 1]))
+    assert 0.0 < good < 1.0
+    assert np.isnan(still)
+
+    spoilt = checkpoint.shipped_network()
+    torch.nn.init.constant_(spoilt.head.bias, 30.0)
+    worse = NextStepPredictor(spoilt, "spoilt", 64)
+    _said(worse, [0], values[:1])
+    assert worse.skill(np.array([0]))[0] < -0.5
+    predictor.reset(np.array([0]))
+    assert np.isnan(predictor.skill(np.array([0]))).all()

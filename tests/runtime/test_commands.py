@@ -30,6 +30,7 @@ class Desk:
         self.maintenance = Maintenance()
         self.acknowledged: dict[str, Acknowledgement] = {}
         self.told: list[Transition] = []
+        self.retrained = 0
         self.replies: list[tuple[str, Any]] = []
         self.commands = Commands(
             "anomalyd/main",
@@ -37,8 +38,12 @@ class Desk:
             self._reply,
             self.maintenance,
             self.acknowledged,
+            self._retrain,
             lambda: NOW_S,
         )
+
+    def _retrain(self) -> None:
+        self.retrained += 1
 
     def do(self, task: Any) -> None:
         task()

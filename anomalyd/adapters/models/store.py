@@ -34,6 +34,7 @@ from anomalyd.files import UNFINISHED, give_to_owner, keep_names, write_through,
 log = logging.getLogger(__name__)
 
 _MODEL, _MANIFEST = "model.safetensors", "manifest.json"
+_REQUEST = "retrain.request"
 _SERVED_REMEMBERED = 16
 
 
@@ -74,6 +75,13 @@ class ModelStore:
     def current(self, role: str) -> str:
         """The version that serves."""
         return self.served(role)[0]
+
+    def stamp(self, role: str) -> int:
+        """Another number whenever another version may serve; cheap to ask."""
+        try:
+            return self._pointer(role).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def served(self, role: str) -> Sequence[str]:
         """The version that serves, then those to go back to, `shipped` last."""
@@ -159,6 +167,22 @@ class ModelStore:
                 raise ModelError(f"{version}: is what serves")
             self._mark(version, "shadow", reason)
             self._note("shadow", chosen, now_s, "", reason)
+
+    def request(self) -> None:
+        """Ask whoever trains to do so now. Raises ModelError."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._folder / _REQUEST, b"")
+        except OSError as error:
+            raise ModelError(f"{self._folder}: {error.strerror}") from error
+
+    def take_request(self) -> bool:
+        """Somebody has asked; said once."""
+        try:
+            (self._folder / _REQUEST).unlink()
+        except OSError:
+            return False
+        return True
 
     def sweep(self) -> None:
         """Remove what a power cut left unfinished, and directories without a valid manifest, each

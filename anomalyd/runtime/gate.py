@@ -1,0 +1,328 @@
+"""The gate: may a challenger take the champion's place?
+
+Called by whoever retrains, on its own thread. It must be sound (finite), predict held-out recent
+readings better by a margin, raise no more alarms on them than promised or than the champion, and
+still find the plant's own incidents without having learnt them. Every check is made, unless the
+weights aren't finite, and the report says in words and figures why it refused. It is pure: no
+files, no clock.
+
+Paired bootstrap over channels (Efron and Tibshirani, "An introduction to the bootstrap", 1993), or
+over blocks of time where the channels are too few to draw from (Künsch, "The jackknife and the
+bootstrap for general stationary observations", Annals of Statistics 1989).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from anomalyd.detection.reading import Flags, Floats
+from anomalyd.model.next_step import NextStep, student_t_nll
+from anomalyd.model.pieces import lessons, sample
+from anomalyd.model.segment import Cut, Segment
+from anomalyd.model.training import UNSCORED
+from anomalyd.runtime.incidents import Incident
+from anomalyd.runtime.rehearsal import Plant, Rehearsed, rehearse
+
+_LENGTH, _MOST_PIECES, _SEED, _DRAWS = 768, 256, 1, 2000
+_MOST_GAIN = 2.0  # nats: one channel must not decide for all
+_FEW_CHANNELS, _BLOCK = 8, 64  # readings in a block
+_MANY_READINGS = 300  # of an incident, from which on the margins hold as they are
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """The margins."""
+
+    gain: float = 0.01
+    """nats a reading, by which the held-out log-score must be better, in the mean over channels"""
+    doubt: float = 0.05
+    """probability of a chance result that is accepted, in each check"""
+    score_kept: float = 0.6
+    """of the champion's highest score in an incident, that the challenger's must reach"""
+    incident_excess: float = 0.07
+    """nats a reading: who gains more than that on an incident, beyond what it gains before it, has
+    learnt it (measured on 300 readings: honest challengers at most +0.05)"""
+    surprise: float = 0.125
+    """nats a reading, by which an incident surprises the champion more than what came before;
+    from there on its network sees the incident, and the next two margins hold too"""
+    incident_gain: float = 0.1
+    """nats a reading: who gains more than that on an incident that surprises the champion... """
+    incident_share: float = 0.5
+    """... and more than that share of what it gains before it, has learnt it (measured: honest
+    challengers at most 0.03 and 0.11, those taught the incident at least 0.18 and 0.7)"""
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """What the gate says; `as_dict` is JSON-able."""
+
+    accepted: bool
+    reason: str
+    reasons: Sequence[str]
+    """short names of the checks that it failed: held_out, finite, log_score, alarms, incident"""
+    metrics: Mapping[str, float]
+    serves: Mapping[str, bool]
+    """channel -> the network's error is no worse than the best simple expert's"""
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class _Losses(NamedTuple):
+    """Of each of C channels."""
+
+    channels: Sequence[str]
+    nll: Floats
+    mae: Floats
+    best_expert: Floats
+    """the least mean absolute error of any one expert: persistence, seasonal and the others"""
+    block_nll: Floats
+    """(K,) of each block of time of each piece"""
+
+
+def judge(
+    champion: NextStep,
+    challenger: NextStep,
+    plant: Plant,
+    held: Sequence[Segment],
+    incidents: Sequence[Incident],
+    learnt: Sequence[Segment] = (),
+    rules: GateRules = GateRules(),
+    each: Callable[[], None] = lambda: None,
+    original: NextStep | None = None,
+) -> GateReport:
+    """`held`: recent readings that the challenger hasn't seen; `learnt`: some that it has, to tell
+    learning by heart; `original`: the shipped network, so that no chain of champions forgets an
+    incident step by step. `each` is called often, and may raise to stop."""
+    spoilt = [
+        name for name, weight in challenger.state_dict().items() if not weight.isfinite().all()
+    ]
+    if spoilt:
+        words = f"its weights are not finite: {', '.join(spoilt)}"
+        return GateReport(False, words, ["finite"], {}, {})
+    metrics: dict[str, float] = {}
+    new = _losses(challenger, held, each)
+    if not new.channels:
+        words = "no channel has enough held-out readings that count as normal"
+        return GateReport(False, words, ["held_out"], {}, {})
+    if not (np.isfinite(new.nll).all() and np.isfinite(new.mae).all()):
+        return GateReport(False, "its forecasts are not finite", ["finite"], {}, {})
+    known = [case for case in incidents if _fits(case, plant)]
+    metrics["incidents_skipped"] = float(len(incidents) - len(known))
+    before = [champion] if original is None else [champion, original]
+    said = {
+        "incident": _incidents(before, challenger, plant, known, rules, metrics, each),
+        "log_score": _log_score(champion, challenger, new, held, learnt, rules, metrics, each),
+        "alarms": _alarms(champion, challenger, plant, held, rules, metrics, each),
+    }
+    failed = {name: words for name, words in said.items() if words}
+    serves = dict(zip(new.channels, (new.mae <= new.best_expert).tolist(), strict=True))
+    words = "; ".join(failed.values()) or f"log-score better by {metrics['gain']:.3f} nats"
+    if len(known) < len(incidents):
+        skipped = ", ".join(case.alert for case in incidents if not _fits(case, plant))
+        words += f"; not tried, as the plant doesn't know the channel: incident {skipped}"
+    return GateReport(not failed, words, list(failed), metrics, serves)
+
+
+def _log_score(
+    champion: NextStep,
+    challenger: NextStep,
+    new: _Losses,
+    held: Sequence[Segment],
+    learnt: Sequence[Segment],
+    rules: GateRules,
+    metrics: dict[str, float],
+    each: Callable[[], None],
+) -> str:
+    old = _losses(champion, held, each)
+    gains = (old.nll - new.nll).clip(-_MOST_GAIN, _MOST_GAIN)
+    drawn = gains if gains.size >= _FEW_CHANNELS else old.block_nll - new.block_nll
+    rng = np.random.default_rng(_SEED)
+    picks = rng.integers(drawn.size, size=(_DRAWS, drawn.size))
+    sure = float(np.quantile(drawn.clip(-_MOST_GAIN, _MOST_GAIN)[picks].mean(axis=1), rules.doubt))
+    metrics |= {"gain": float(gains.mean()), "gain_at_least": sure, "channels": float(gains.size)}
+    if sure > rules.gain:
+        return ""
+    words = (
+        f"log-score on held-out readings {gains.mean():+.3f} nats (at least {sure:+.3f}), "
+        f"not {rules.gain:+.3f}"
+    )
+    if learnt:
+        known = _losses(champion, learnt, each).nll - _losses(challenger, learnt, each).nll
+        metrics["gain_on_learnt"] = float(known.mean())
+        if known.mean() > rules.gain and gains.mean() < known.mean() - rules.gain:
+            words += f", {known.mean():+.3f} on what it learnt from: learnt by heart"
+    return words
+
+
+def _losses(network: NextStep, segments: Sequence[Segment], each: Callable[[], None]) -> _Losses:
+    pieces = sample(segments, _LENGTH, _MOST_PIECES, _SEED)
+    if not pieces:
+        return _Losses([], *np.zeros((4, 0)))
+    seen = lessons(pieces, each)
+    with torch.inference_mode():
+        forecast, _ = network(seen.features, seen.experts)
+        nll = student_t_nll(forecast, seen.target)[:, UNSCORED:, 0].double().numpy()
+        missed = (seen.target - forecast.location).abs()[:, UNSCORED:, 0].double().numpy()
+        off = (seen.target[..., None] - seen.experts).abs()[:, UNSCORED:, 0].double().numpy()
+    known = ~torch.isnan(seen.target[:, UNSCORED:, 0]).numpy()
+    owners = np.array([piece.channel for piece in pieces])
+    names = [str(name) for name in np.unique(owners) if known[owners == name].any()]
+    rows = [(owners == name)[:, None] & known for name in names]
+    return _Losses(
+        names,
+        np.array([nll[mine].mean() for mine in rows]),
+        np.array([missed[mine].mean() for mine in rows]),
+        np.array([off[mine].mean(axis=0).min() for mine in rows]),
+        _block_means(nll, known),
+    )
+
+
+def _block_means(nll: Floats, known: Flags) -> Floats:
+    """(K,) mean of each block of a piece in which anything is known."""
+    begins = np.arange(0, nll.shape[1], _BLOCK)
+    counts = np.add.reduceat(known, begins, axis=1, dtype=np.intp)
+    sums = np.add.reduceat(np.where(known, nll, 0.0), begins, axis=1)
+    return np.asarray(sums[counts > 0] / counts[counts > 0])
+
+
+def _alarms(
+    champion: NextStep,
+    challenger: NextStep,
+    plant: Plant,
+    held: Sequence[Segment],
+    rules: GateRules,
+    metrics: dict[str, float],
+    each: Callable[[], None],
+) -> str:
+    old, new = (rehearse(network, plant, held, each) for network in (champion, challenger))
+    expected = max(float(len(old.raised)), new.promised)
+    metrics |= {
+        "alarms": float(len(new.raised)),
+        "alarms_champion": float(len(old.raised)),
+        "alarms_promised": new.promised,
+    }
+    if poisson_tail(len(new.raised), expected) >= rules.doubt:
+        return ""
+    return (
+        f"{len(new.raised)} alarms on held-out readings; the champion raises {len(old.raised)}, "
+        f"promised are {new.promised:.2g}"
+    )
+
+
+def poisson_tail(count: int, mean: float) -> float:
+    """Probability of `count` or more where `mean` are expected."""
+    below = (
+        math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean > 0.0 else float(k == 0)
+        for k in range(count)
+    )
+    return 1.0 - math.fsum(below)
+
+
+def _incidents(
+    before: Sequence[NextStep],
+    challenger: NextStep,
+    plant: Plant,
+    incidents: Sequence[Incident],
+    rules: GateRules,
+    metrics: dict[str, float],
+    each: Callable[[], None],
+) -> str:
+    lost, shrunk, learnt = [], [], []
+    for case in incidents:
+        *old, new = (rehearse(net, plant, case.segments, each) for net in (*before, challenger))
+        if any(_found(run, case) for run in old) and not _found(new, case):
+            lost.append(case.alert)
+        was, now = max(_peak(run, case) for run in old), _peak(new, case)
+        if was >= 1.0 and not now >= rules.score_kept * was:
+            shrunk.append(f"{case.alert} (score {was:.2f} => {now:.2f})")
+        told = [_told(net, challenger, case) for net in before]
+        gains = [each.gain for each in told if each is not None and each.is_learnt(rules)]
+        if gains:
+            learnt.append(f"{case.alert} ({max(gains):+.2f} nats)")
+    metrics |= {
+        "incidents": float(len(incidents)),
+        "incidents_lost": float(len(lost)),
+        "incidents_shrunk": float(len(shrunk)),
+        "incidents_learnt": float(len(learnt)),
+    }
+    parts = (
+        ("no longer finds incident ", lost),
+        ("scores lower incident ", shrunk),
+        ("has learnt incident ", learnt),
+    )
+    return "; ".join(words + ", ".join(cases) for words, cases in parts if cases)
+
+
+def _fits(case: Incident, plant: Plant) -> bool:
+    return all(segment.channel in plant.channels for segment in case.segments)
+
+
+def _found(run: Rehearsed, case: Incident) -> bool:
+    return any(case.start_s <= at <= case.end_s for _, at in run.raised)
+
+
+def _peak(run: Rehearsed, case: Incident) -> float:
+    during = (run.times >= case.start_s) & (run.times <= case.end_s)
+    return float(np.fmax.reduce(run.score[during], initial=0.0))
+
+
+class _Told(NamedTuple):
+    """How much better a challenger foretells an incident; nats a reading."""
+
+    gain: float
+    """in the incident"""
+    gain_before: float
+    surprise: float
+    """by which the incident surprises the older network more than what came before"""
+    readings: int
+    """in the incident"""
+
+    def is_learnt(self, rules: GateRules) -> bool:
+        # The fewer the readings, the more their mean varies.
+        wider = math.sqrt(max(1.0, _MANY_READINGS / self.readings))
+        if self.gain - self.gain_before > rules.incident_excess * wider:
+            return self.gain > 0.0
+        return (
+            self.surprise > rules.surprise * wider
+            and self.gain > rules.incident_gain * wider
+            and self.gain > rules.incident_share * self.gain_before
+        )
+
+
+def _told(older: NextStep, challenger: NextStep, case: Incident) -> _Told | None:
+    """The channel that raised the alert alone; None where there is nothing to compare."""
+    losses: list[Floats] = []
+    times: list[Floats] = []
+    for segment in case.segments:
+        if segment.channel != case.channel or segment.times.size <= UNSCORED + 1:
+            continue
+        seen = lessons(
+            [Cut(segment.channel, segment.times, segment.values, np.ones_like(segment.learnt))]
+        )
+        with torch.inference_mode():
+            both = [
+                student_t_nll(net(seen.features, seen.experts)[0], seen.target)[0, UNSCORED:, 0]
+                for net in (older, challenger)
+            ]
+        losses.append(torch.stack(both).double().numpy())
+        times.append(segment.times[UNSCORED + 1 :])
+    if not losses:
+        return None
+    loss, at = np.concatenate(losses, axis=1), np.concatenate(times)
+    during = (at >= case.start_s) & (at <= case.end_s)
+    if not during.any() or during.all():
+        return None
+    (old, new), (old_before, new_before) = (loss[:, w].mean(axis=1) for w in (during, ~during))
+    return _Told(
+        float(old - new),
+        float(old_before - new_before),
+        float(old - old_before),
+        int(during.sum()),
+    )

@@ -1,0 +1,211 @@
+"""The whole of learning on site: trained, judged, tried in shadow, promoted, and taken back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
+from anomalyd.detection.channels import Channel
+from anomalyd.detection.reading import Readings
+from anomalyd.model import checkpoint
+from anomalyd.model.checkpoint import shipped_network
+from anomalyd.model.predictor import NextStepPredictor
+from anomalyd.runtime import registry
+from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.history import History
+from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.retrain import Retrainer, Step, unfit
+from anomalyd.runtime.shadow import Tally
+from anomalyd.settings import Channels, Retrain, Settings, State
+from anomalyd.settings import History as HistoryRules
+
+START_S, CHANNELS = 1_748_772_000.0, 8
+WITHIN_S = 120.0
+
+
+class Site:
+    """A plant's daemon without its threads but `retrain` and `history`."""
+
+    def __init__(self, folder: Path, rules: Retrain) -> None:
+        self.settings = Settings(
+            channels=Channels(max=64),
+            state=State(directory=folder),
+            history=HistoryRules(readings_per_channel_per_day=10**9),
+            retrain=rules,
+        )
+        self.conditions = Conditions()
+        self.store = registry.open_store(folder, 8)
+        served = registry.load((), folder, 64, self.store)
+        self.pipeline = Pipeline(
+            "test", self.settings.channels, self.settings.alerts, (), served.predictors
+        )
+        self.history = History(
+            folder / "history", self.settings.history, self.pipeline.table, self.conditions
+        )
+        added = [self.pipeline.add(Channel(f"c{at}", {}, -1)) for at in range(CHANNELS)]
+        self.rows = [row for row in added if row is not None]
+        self.steps: list[tuple[Step, str, str]] = []
+        self.busy: str | None = None
+        self.alerts: list[str] = []
+        self._asked: list[Callable[[], None]] = []
+        self._at = 0
+        self.retrainer = Retrainer(
+            self.settings, self.store, self.history, self.pipeline, self._asked.append,
+            self.conditions, lambda *step: self.steps.append(step), list, lambda: self.busy,
+            lambda: START_S + self._at,
+        )  # fmt: skip
+
+    def add(self, error: float) -> str:
+        """A version in the registry whose weights are that far off."""
+        torch.manual_seed(5)
+        network = shipped_network()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(error * torch.randn_like(parameter))
+        about = Manifest(role=NEXT_STEP, created_s=START_S + 1e6, seed=0, code_version="")
+        return self.store.add(checkpoint.dump(network, {}), about)
+
+    @contextmanager
+    def running(self) -> Iterator[Site]:
+        self.history.start()
+        self.retrainer.start()
+        try:
+            yield self
+        finally:
+            assert self.retrainer.stop(5.0)
+            self.history.stop(5.0)
+
+    def live(self, readings: int, jump: float = 0.0) -> None:
+        """What no synthetic series does: every other reading stands high, by random turns."""
+        rng = np.random.default_rng(self._at)
+        high = rng.choice([1.0, 3.0], (readings, CHANNELS))
+        high *= ((self._at + np.arange(readings)) % 2)[:, None]
+        values = 50.0 + high + rng.normal(0.0, 0.1, (readings, CHANNELS))
+        values[-1] += jump
+        times = np.repeat(START_S + self._at + np.arange(readings), CHANNELS).astype(float)
+        self._at += readings
+        outcome = self.pipeline.step(Readings(np.tile(self.rows, readings), times, values.ravel()))
+        self.alerts += [each.id for each in outcome.alerts if each.transition == "raised"]
+        self.history.record(outcome.verdicts)
+        self.between()
+
+    def between(self) -> None:
+        while self._asked:
+            self._asked.pop(0)()
+
+    def until(self, step: Step, readings: int = 0) -> tuple[Step, str, str]:
+        """Let time pass, with so many readings at a time, until it is told."""
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            found = [each for each in self.steps if each[0] == step]
+            if found:
+                return found[-1]
+            assert time.monotonic() < deadline, f"{self.steps}, {self.conditions.now()}"
+            if readings:
+                self.live(readings)
+            self.between()
+            time.sleep(0.02)
+
+
+def test_a_model_is_trained_tried_promoted_and_taken_back(tmp_path: Path) -> None:
+    """From the command to service; the second, which floods, is back out within minutes of the
+    plant's time, and the alerts of neither step are the swap's."""
+    rules = Retrain(every_h=0.0, shadow_h=0.01, least_readings=1000, steps=160, keep_models=8)
+    site = Site(tmp_path, rules)
+    site.live(3000)
+    site.alerts.clear()
+    with site.running():
+        site.retrainer.request()
+        version = site.until("shadow")[1]
+        assert "shadow" == site.store.show(version).status
+        site.until("promoted", readings=1)
+        assert version == site.store.current(NEXT_STEP)
+        assert version == site.pipeline.serving(site.pipeline.default).name
+        assert [] == site.alerts
+        assert {"shadow": 1} == dict(site.retrainer.results)
+        # Somebody promotes one by hand that is no good: it goes back by itself.
+        _wait(site, lambda: site.pipeline.shadow is None)
+        bad = site.add(0.01)
+        site.steps.clear()
+        site.store.promote(bad, "tried on line 2", START_S + 1e6)
+        site.until("promoted", readings=1)
+        serving = site.pipeline.serving(site.pipeline.default)
+        assert isinstance(serving, NextStepPredictor)
+        with torch.no_grad():  # it could be loaded, but says nothing in service
+            serving._network.head.bias.fill_(torch.nan)
+        _, gone, why = site.until("rolled-back", readings=1)
+        assert (bad, version) == (gone, site.store.current(NEXT_STEP))
+        assert "not finite" in why
+        assert "rolled-back" == site.store.show(bad).status
+        assert version == site.pipeline.serving(site.pipeline.default).name
+    assert {} == site.conditions.now()
+
+
+@pytest.mark.parametrize(
+    ("raised", "other", "promised", "floods"),
+    [(1, 0, 1e-4, False), (3, 0, 1e-4, True), (9, 8, 1e-4, False), (60, 8, 1e-4, True),
+     (5, 0, 4.0, False)],
+)  # fmt: skip
+def test_what_floods_is_unfit(raised: int, other: int, promised: float, floods: bool) -> None:
+    """More alerts than the promise and than the other model on the same readings can explain; one
+    alert alone is none."""
+    why = unfit(Tally(10_000, raised, other, promised, 0, 0), "in shadow")
+    assert floods == (why is not None)
+    assert why is None or why.startswith(f"{raised} alerts in shadow")
+
+
+def test_a_model_that_can_not_serve_is_refused_and_the_one_before_it_serves(tmp_path: Path) -> None:
+    """By name and with the reason, once; in the midst of service."""
+    site = Site(tmp_path, Retrain(every_h=0.0))
+    site.live(200)
+    with site.running():
+        bad = site.add(float("nan"))
+        site.store.promote(bad, "tried on line 2", START_S + 1e6)
+        assert "not finite" in site.until("failed", readings=10)[2]
+        time.sleep(1.5)
+        assert 1 == site.retrainer.steps["failed"]
+        assert "retrain" in site.conditions.now()
+        assert site.retrainer.alive
+        assert site.pipeline.serving(site.pipeline.default).name.startswith("next_step-")
+
+
+def test_with_too_little_history_it_waits(tmp_path: Path) -> None:
+    """And says so; nothing is made."""
+    site = Site(tmp_path, Retrain(every_h=0.0, least_readings=10_000))
+    site.live(300)
+    with site.running():
+        site.store.request()
+        _wait(site, lambda: site.retrainer.results["too-little"] == 1)
+    assert not [each for each in site.store.list() if each.version != SHIPPED]
+
+
+def test_it_yields_while_the_daemon_is_busy_and_stops_within_a_second(tmp_path: Path) -> None:
+    """Training waits, and a stop is followed in the middle of it."""
+    site = Site(tmp_path, Retrain(every_h=0.0, least_readings=1000, steps=100_000))
+    site.live(2000)
+    site.busy = "9 messages wait to be scored"
+    with site.running():
+        site.retrainer.request()
+        site.until("started")
+        assert 0.0 == site.retrainer.progress
+        site.busy = None
+        _wait(site, lambda: site.retrainer.progress > 0.0)
+        began = time.monotonic()
+        assert site.retrainer.stop(5.0)
+        assert time.monotonic() - began < 1.0
+    assert SHIPPED == site.store.current(NEXT_STEP)
+
+
+def _wait(site: Site, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{site.steps}, {site.conditions.now()}"
+        site.live(10)
+        time.sleep(0.02)

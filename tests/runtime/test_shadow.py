@@ -1,0 +1,114 @@
+"""A shadow counts and raises nothing; a swap takes network, expectation and baseline along, loses
+no reading and causes no alert."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalyd.detection.reading import Readings, Verdicts
+from anomalyd.model.checkpoint import shipped_network
+from anomalyd.model.next_step import NextStep
+from anomalyd.model.predictor import NextStepPredictor
+from anomalyd.runtime.pipeline import Pipeline
+from tests.runtime.pipelines import START_S, Run, noise
+
+CHANNELS = 4
+
+Array = NDArray[np.float64]
+
+
+def other_network() -> NextStep:
+    """One that says something else."""
+    torch.manual_seed(3)
+    network = shipped_network()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    return network
+
+
+def challenge(pipeline: Pipeline, network: NextStep, name: str = "challenger") -> None:
+    index = pipeline.default
+    bank = pipeline.serving(index).bank
+    predictor = NextStepPredictor(network, name, pipeline.table.capacity, bank)
+    pipeline.begin_shadow(index, predictor)
+
+
+def plant() -> tuple[Run, list[int]]:
+    run = Run()
+    return run, run.add(*(f"c{number}" for number in range(CHANNELS)))
+
+
+def quiet(readings: int, first: int = 0) -> Array:
+    return np.stack([noise(readings, first + seed) for seed in range(CHANNELS)], axis=1)
+
+
+def test_the_same_network_counts_the_same_and_a_swap_changes_nothing() -> None:
+    """To the last bit: the shadow sees what the serving one sees."""
+    values = quiet(600)
+    values[500:503, 1] += 60.0
+    (alone, rows), (run, _) = plant(), plant()
+    challenge(run.pipeline, shipped_network())
+    verdicts = []
+    for each in (alone, run):
+        first = each.together(rows, values[:300])
+        if each is run:
+            each.pipeline.swap()
+        rest = _later(each, rows, values[300:])
+        verdicts.append(np.concatenate([first.score, rest.score]))
+    assert np.array_equal(verdicts[0], verdicts[1], equal_nan=True)
+    assert [each.id for each in alone.alerts] == [each.id for each in run.alerts]
+    shadow = run.pipeline.shadow
+    assert shadow is not None
+    assert 1 == shadow.tally.raised == shadow.tally.raised_serving
+    assert 300 * CHANNELS == shadow.tally.readings
+    assert "challenger" == run.pipeline.serving(run.pipeline.default).name
+    assert "challenger" == run.alerts[-1].model
+
+
+def test_a_shadow_raises_nothing() -> None:
+    """Whatever it would have said, verdicts and alerts are those of what serves."""
+    values = quiet(400)
+    (alone, rows), (run, _) = plant(), plant()
+    challenge(run.pipeline, other_network())
+    scores = [each.together(rows, values).score for each in (alone, run)]
+    assert np.array_equal(scores[0], scores[1], equal_nan=True)
+
+
+def test_a_hundred_swaps_lose_no_reading_and_raise_no_alert() -> None:
+    """There and back again, with a few readings between."""
+    run, rows = plant()
+    run.together(rows, quiet(800))
+    challenge(run.pipeline, other_network())
+    _later(run, rows, quiet(200, 50), at=800)
+    before = run.pipeline.readings_scored
+    for swap in range(100):
+        run.pipeline.swap()
+        verdicts = _later(run, rows, quiet(3, 100 + 7 * swap), at=1000 + 3 * swap)
+        assert not np.isnan(verdicts.score).any()
+    assert before + 300 * CHANNELS == run.pipeline.readings_scored
+    assert [] == run.alerts
+
+
+def test_forecasts_that_are_not_finite_are_counted() -> None:
+    """Of the shadow, and after a swap of what serves."""
+    run, rows = plant()
+    spoilt = shipped_network()
+    with torch.no_grad():
+        spoilt.head.bias.fill_(torch.nan)
+    run.together(rows, quiet(200))
+    challenge(run.pipeline, spoilt)
+    _later(run, rows, quiet(10, 9), at=200)
+    shadow = run.pipeline.shadow
+    assert shadow is not None
+    assert shadow.tally.unknown > 0 == shadow.tally.unknown_serving
+    run.pipeline.swap()
+    _later(run, rows, quiet(10, 19), at=210)
+    assert shadow.tally.unknown_serving > 0 == shadow.tally.unknown
+
+
+def _later(run: Run, rows: list[int], values: Array, at: int = 300) -> Verdicts:
+    times = np.repeat(START_S + at + np.arange(len(values)), len(rows)).astype(float)
+    return run.step(Readings(np.tile(rows, len(values)), times, values.ravel()))
