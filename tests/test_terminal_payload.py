@@ -79,6 +79,7 @@ def test_the_command_reads_a_file_or_standard_input(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is status 2 with one line where no stream has the topic, or half of it is missing."""
+    monkeypatch.delenv("ANOMALYD_REQUIRE_PROGRAMS", raising=False)  # no setting, and told so
     config = tmp_path / "my.toml"
     config.write_text('[[streams]]\ntopic = "plant/{x}"\nvalue = ""\n', encoding="utf-8")
     asked = ["check", "--config", str(config), "--payload", "-", "--topic"]

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from anomalyd.errors import ServiceFailed
 from tests.broker.daemon import PLANT, Daemon, Subscriber, publish, reading
 from tests.programs import Mosquitto
 
@@ -63,7 +65,8 @@ def test_a_second_daemon_on_the_directory_refuses(tmp_path: Path, mosquitto: Mos
     with Daemon(tmp_path, mosquitto.port) as first:
         first.wait_ready()
         with Daemon(tmp_path, mosquitto.port) as second:
-            second.wait_until(lambda: "uses this state directory" in second.text(), 20)
+            with pytest.raises(ServiceFailed, match="uses this state directory"):
+                second.wait_ready()
             assert 1 == second.stop()
             assert "Traceback" not in second.text()
         assert first.page("/-/ready") is not None
