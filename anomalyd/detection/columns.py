@@ -40,6 +40,19 @@ def put(columns: Columns, rows: Rows, figures: Columns) -> None:
         column[rows] = figures[name]
 
 
+def copy(source: object, target: object, capacity: int, rows: Rows) -> None:
+    """Let `target` know of `rows` what `source`, of the same class, does."""
+    put(find(target, capacity), rows, take(find(source, capacity), rows))
+
+
+def exchange(one: object, other: object, capacity: int, rows: Rows) -> None:
+    """Each gets what the other, of the same class, knows of `rows`."""
+    ours, theirs = find(one, capacity), find(other, capacity)
+    kept = take(ours, rows)
+    put(ours, rows, take(theirs, rows))
+    put(theirs, rows, kept)
+
+
 def differs(columns: Columns, figures: Columns) -> str | None:
     """What keeps `figures` from being put into these columns, by name; None: nothing."""
     for name in sorted({*columns, *figures}):

@@ -84,7 +84,6 @@ class Scorer:
     """Views and their sketches for `capacity` channels."""
 
     def __init__(self, capacity: int, warmup_readings: int) -> None:
-        self.capacity = capacity
         self._warmup = warmup_readings
         self._views = Views(capacity)
         self._tails = Tails(capacity, _STEEPEST, [view == View.NOISE for view in View])

@@ -93,7 +93,10 @@ class NextStepPredictor:
 
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Prediction:
         """Take one value (B,) of each channel in `rows` (unique), look ahead to the next."""
-        return self.foresee(rows, self.bank.observe(rows, values, beats), beats)
+        said = self.foresee(rows, self.bank.observe(rows, values, beats), beats)
+        # Not in `foresee`: a bank that is shared hears of the network that serves alone.
+        self.bank.tell(rows, said.ahead[0])
+        return said
 
     def foresee(self, rows: Rows, outlook: Outlook, beats: Beats) -> Prediction:
         """Look ahead from what a bank has said, its own or one that it shares."""
@@ -109,7 +112,6 @@ class NextStepPredictor:
             self._h[rows] = h.numpy()
             self._c[rows] = c.numpy()
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
-        self.bank.tell(rows, ahead[:, 0])
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
         expected = np.stack([ahead[:, 0], before, outlook.usual])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyd.adapters.outbox import Window
+from anomalyd.detection import columns
 from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
@@ -48,7 +49,7 @@ from anomalyd.runtime.assets import Assets
 from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
-from anomalyd.runtime.shadow import Round, Shadow, exchange
+from anomalyd.runtime.shadow import Round, Shadow
 from anomalyd.runtime.silence_watch import SilenceWatch
 from anomalyd.settings import Alerts, Channels, Stream
 
@@ -164,7 +165,8 @@ class Pipeline:
     def change_rules(self, alerts: Alerts) -> None:
         """What is learnt and open stays as it is: the next readings are held to these."""
         self._rules = alerts
-        self._states.rules = _alert_rules(alerts)
+        for states in self._all_states():
+            states.rules = _alert_rules(alerts)
         self.open_alerts.runbook_url = alerts.runbook_url
         self._limits.change_rules(alerts)
         self._silences.change_rules(alerts)
@@ -180,10 +182,10 @@ class Pipeline:
         predictor = self._predictor_of_stream[channel.stream]
         self._predictor[row] = self._predictors.index(predictor)
         predictor.reset(rows)
-        for columns in (
+        for part in (
             self._windows, self._stillness, self._scorer, self._states, self._sustained
         ):  # fmt: skip
-            columns.reset(rows)
+            part.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
         self._qualify(row, stream)
         grid_s = (stream.interval_s if stream else None) or 0.0
@@ -193,7 +195,7 @@ class Pipeline:
         if self.shadow is not None:
             self.shadow.reset(rows)
         self._silences.reset(row, not self._holds[row])
-        self._states.maintain(rows, until_s(self._maintenance, channel.name))
+        self._maintain(row, channel)
         if channel.asset is not None:
             if channel.asset not in self._assets:
                 self._assets[channel.asset] = self._free_assets.pop()
@@ -217,7 +219,15 @@ class Pipeline:
         """These channels are in maintenance, known ones and those to come, and no others."""
         self._maintenance = windows
         for row, channel in self.table.listing():
-            self._states.maintain(np.array([row]), until_s(windows, channel.name))
+            self._maintain(row, channel)
+
+    def _maintain(self, row: int, channel: Channel) -> None:
+        for states in self._all_states():
+            states.maintain(np.array([row]), until_s(self._maintenance, channel.name))
+
+    def _all_states(self) -> list[AlertStates]:
+        """Of what serves, and of its shadow."""
+        return [self._states] if self.shadow is None else [self._states, self.shadow.states]
 
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
@@ -276,7 +286,8 @@ class Pipeline:
         shadow = Shadow(
             self.table.capacity, index, predictor, self._warmup_readings, self._states.rules
         )
-        shadow.begin(self.served(index), self._scorer)
+        rows = self.served(index)
+        shadow.begin(rows, self._scorer, self._states, self._expected[rows])
         self.shadow = shadow
 
     def end_shadow(self) -> None:
@@ -297,11 +308,11 @@ class Pipeline:
             shadow.predictor if each is former else each for each in self._predictor_of_stream
         ]
         shadow.predictor = former
-        exchange(self._scorer, shadow.scorer, rows)
+        columns.exchange(self._scorer, shadow.scorer, self.table.capacity, rows)
         kept = self._expected[rows]
         self._expected[rows] = shadow.expected[rows]
         shadow.expected[rows] = kept
-        shadow.restart()
+        shadow.stand(rows, self._states)
 
     # --- readings ---------------------------------------------------------------------------
 
@@ -339,7 +350,8 @@ class Pipeline:
         ]
         rows = np.array(timed, dtype=np.intp)
         self._cadence.shift(rows, jump_s)
-        self._states.shift(rows, jump_s)
+        for states in self._all_states():
+            states.shift(rows, jump_s)
         self._silences.shift(jump_s)
 
     def recall_silences(self) -> None:

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 
 from anomalyd import __version__
-from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
+from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.detection.channels import Channel
 from anomalyd.errors import AnomalydError, ModelError
@@ -44,7 +44,7 @@ from anomalyd.runtime.incidents import Incident, Incidents
 from anomalyd.runtime.memory import rebuild
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.runtime.rehearsal import Plant
-from anomalyd.runtime.shadow import Tally
+from anomalyd.runtime.shadow import NOTHING, Tally
 from anomalyd.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,6 @@ class Retrainer:
         self._clock = clock
         self._incidents = Incidents(settings.state.directory / "incidents")
         self._kept: set[str] = set()
-        self._serves = pipeline.serving(pipeline.default).name
         self._current, self._stamp = "", 0
         self._challenger: str | None = None
         self._since_s = 0.0
@@ -145,7 +144,8 @@ class Retrainer:
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         self._stamp = self._store.stamp(NEXT_STEP)
-        self._current = self._store.current(NEXT_STEP)
+        # What serves: one that can't be loaded was passed by at the start.
+        self._current = registry.current(self._store, NEXT_STEP)[1] or SHIPPED
         self._resume()
         while not self._stop.wait(_LOOK_S):
             try:
@@ -402,7 +402,7 @@ class Retrainer:
 
     def _tally(self) -> Tally:
         shadow = self._pipeline.shadow
-        return shadow.tally if shadow is not None else Tally(0, 0, 0, 0.0, 0, 0)
+        return shadow.tally if shadow is not None else NOTHING
 
     def _do(self, change: Callable[[], None]) -> None:
         """On the pipeline's thread, between two batches; returns when it is done."""

@@ -56,6 +56,9 @@ class Tally:
     """... and the other way round"""
 
 
+NOTHING = Tally(0, 0, 0, 0.0, 0, 0)
+
+
 class Shadow:
     """Columns of `capacity` channels, for those that `index` serves."""
 
@@ -69,23 +72,32 @@ class Shadow:
     ) -> None:
         """`index`: of the predictor in the pipeline that it may take the place of; `predictor`
         shares its bank."""
+        self._capacity = capacity
         self.index = index
         self.predictor = predictor
         self.scorer = Scorer(capacity, warmup_readings)
         self.expected = np.zeros((capacity, len(Expected)))
         self.expected[:] = np.nan
-        self._states = AlertStates(capacity, rules)
-        self.tally = Tally(0, 0, 0, 0.0, 0, 0)
+        self.states = AlertStates(capacity, rules)
+        self.tally = NOTHING
 
-    def begin(self, rows: Rows, scorer: Scorer) -> None:
-        """Take over what is normal on the channels in `rows`."""
-        copy(scorer, self.scorer, rows)
+    def begin(self, rows: Rows, scorer: Scorer, states: AlertStates, expected: Floats) -> None:
+        """Take over what is normal on the channels in `rows`, what is open, and what is `expected`
+        (B, expected) of them until it has said something itself."""
+        columns.copy(scorer, self.scorer, self._capacity, rows)
+        self.expected[rows] = expected
+        self.stand(rows, states)
+
+    def stand(self, rows: Rows, states: AlertStates) -> None:
+        """Count from where what serves stands: what is open there is no alert of the shadow's."""
+        columns.copy(states, self.states, self._capacity, rows)
+        self.tally = NOTHING
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
         self.predictor.reset(rows)
         self.scorer.reset(rows)
-        self._states.reset(rows)
+        self.states.reset(rows)
         self.expected[rows] = np.nan
 
     def foresee(self, rows: Rows, outlook: Outlook, beats: Beats) -> None:
@@ -100,7 +112,7 @@ class Shadow:
         """Score the readings, learn, and count. `known`: (B,) what serves expected something."""
         rows, times, values = seen.readings.rows, seen.readings.times, seen.readings.values
         expected = np.ascontiguousarray(self.expected[rows].T)
-        state = self._states.states(rows)
+        state = self.states.states(rows)
         look = self.scorer.look(
             rows, times, values, expected, seen.settling, relations, seen.quantum, seen.risk,
             state >= State.PENDING,
@@ -108,8 +120,8 @@ class Shadow:
         firing, alarms = state == State.FIRING, self.scorer.alarms(rows)
         look = sustained.judge(rows, look, seen.held, seen.astray, alarms, firing)
         warming = np.isnan(look.score)
-        raised = self._states.advance(rows, times, look.score, look.kind, warming).raised
-        learns = ~self._states.quarantined(rows, times)
+        raised = self.states.advance(rows, times, look.score, look.kind, warming).raised
+        learns = ~self.states.quarantined(rows, times)
         self.scorer.learn(rows, values, look, seen.risk, learns, raised)
         self._count(seen, raised, np.isfinite(expected[Expected.NEXT]), known)
 
@@ -123,22 +135,3 @@ class Shadow:
             before.unknown + int((known & ~finite).sum()),
             before.unknown_serving + int((finite & ~known).sum()),
         )
-
-    def restart(self) -> None:
-        """Count anew: its part is another one."""
-        self.tally = Tally(0, 0, 0, 0.0, 0, 0)
-
-
-def copy(source: Scorer, target: Scorer, rows: Rows) -> None:
-    """Let `target` know of the channels in `rows` what `source` does."""
-    capacity = source.capacity
-    taken = columns.take(columns.find(source, capacity), rows)
-    columns.put(columns.find(target, capacity), rows, taken)
-
-
-def exchange(ours: Scorer, theirs: Scorer, rows: Rows) -> None:
-    """Each gets what the other knows of the channels in `rows`."""
-    mine, other = (columns.find(each, ours.capacity) for each in (ours, theirs))
-    kept = columns.take(mine, rows)
-    columns.put(mine, rows, columns.take(other, rows))
-    columns.put(other, rows, kept)

@@ -176,6 +176,32 @@ def test_a_model_that_can_not_serve_is_refused_and_the_one_before_it_serves(tmp_
         assert site.pipeline.serving(site.pipeline.default).name.startswith("next_step-")
 
 
+def test_after_a_restart_it_learns_from_what_serves(tmp_path: Path) -> None:
+    """The current version can't be loaded: the one before it serves, and is the champion."""
+    first = Site(tmp_path, Retrain(every_h=0.0))
+    first.store.promote(first.add(float("nan")), "by hand", START_S + 1e6)
+    site = Site(tmp_path, Retrain(every_h=0.0, least_readings=1000, steps=5))
+    site.live(2000)
+    with site.running():
+        site.retrainer.request()
+        _wait(site, lambda: bool(site.retrainer.results))
+    assert 0 == site.retrainer.results["failed"], site.steps
+    (made,) = [each for each in site.store.list() if each.seed == 1]
+    assert SHIPPED == made.parent
+
+
+def test_a_slow_pipeline_is_waited_for(tmp_path: Path) -> None:
+    """Nothing is done between its batches for a while: the thread, and the daemon, live on."""
+    site = Site(tmp_path, Retrain(every_h=0.0, least_readings=1000, steps=5))
+    site.live(2000)
+    with site.running():
+        site.retrainer.request()
+        time.sleep(2.0)
+        assert not site.steps
+        assert site.retrainer.alive
+        site.until("started")
+
+
 def test_with_too_little_history_it_waits(tmp_path: Path) -> None:
     """And says so; nothing is made."""
     site = Site(tmp_path, Retrain(every_h=0.0, least_readings=10_000))

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anomalyd.adapters.outbox import Window
 from anomalyd.detection.reading import Readings, Verdicts
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.settings import Stream
 from tests.runtime.pipelines import START_S, Run, noise
 
 CHANNELS = 4
@@ -90,6 +92,64 @@ def test_a_hundred_swaps_lose_no_reading_and_raise_no_alert() -> None:
         assert not np.isnan(verdicts.score).any()
     assert before + 300 * CHANNELS == run.pipeline.readings_scored
     assert [] == run.alerts
+
+
+def test_maintenance_holds_for_a_shadow_too() -> None:
+    """Whether it begins before or behind it: no alert of the shadow's, and nothing is learnt."""
+    run, rows = plant()
+    run.together(rows, quiet(800))
+    challenge(run.pipeline, shipped_network())
+    run.pipeline.maintain([Window("c*", START_S + 1e6, 0.0, None, None)])
+    jump = quiet(100, 19)
+    jump[50:] += 60.0
+    _later(run, rows, jump, at=800)
+    shadow = run.pipeline.shadow
+    assert shadow is not None
+    assert 0 == shadow.tally.raised == shadow.tally.raised_serving
+    challenge(run.pipeline, shipped_network())
+    behind = run.pipeline.shadow
+    assert behind is not None
+    _later(run, rows, quiet(20, 29) + 60.0, at=900)
+    assert 0 == behind.tally.raised == behind.tally.raised_serving
+
+
+def test_an_alert_that_is_open_already_is_not_the_shadows() -> None:
+    """It stands where what serves stands, when it begins and after a swap."""
+    run, rows = plant()
+    run.together(rows, quiet(800))
+    jump = quiet(40, 19)
+    jump[30:] += 60.0
+    _later(run, rows, jump, at=800)
+    assert CHANNELS == len([each for each in run.alerts if each.transition == "raised"])
+    challenge(run.pipeline, shipped_network())
+    shadow = run.pipeline.shadow
+    assert shadow is not None
+    for turn in range(2):
+        _later(run, rows, quiet(20, 29 + turn) + 60.0, at=840 + 20 * turn)
+        tally = shadow.tally
+        assert (20 * CHANNELS, 0, 0) == (tally.readings, tally.raised, tally.raised_serving)
+        run.pipeline.swap()
+
+
+def test_the_skill_is_that_of_what_serves() -> None:
+    """The experts are shared, the network's error isn't."""
+    (alone, rows), (run, _) = plant(), plant()
+    challenge(run.pipeline, other_network())
+    for each in (alone, run):
+        each.together(rows, quiet(500))
+    assert np.array_equal(alone.pipeline.skill(rows), run.pipeline.skill(rows))
+
+
+def test_in_the_middle_of_a_step_nothing_is_unknown() -> None:
+    """On a grid a predictor speaks at the next step; until then what was expected stands."""
+    run = Run(stream=Stream(topic="{line}/{machine}/{sensor}", interval_s=10.0))
+    rows = run.add("c0")
+    run.together(rows, noise(405)[:, None])
+    challenge(run.pipeline, shipped_network())
+    _later(run, rows, noise(3, 1)[:, None], at=405)
+    shadow = run.pipeline.shadow
+    assert shadow is not None
+    assert (3, 0) == (shadow.tally.readings, shadow.tally.unknown)
 
 
 def test_forecasts_that_are_not_finite_are_counted() -> None:
