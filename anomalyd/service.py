@@ -329,7 +329,7 @@ class Service:
     # --- on the thread `retrain` ------------------------------------------------------------
 
     def _tell_model(self, step: Step, version: str, reason: str) -> None:
-        serving = self._pipeline.serving(self._pipeline.default).name
+        serving = self._pipeline.predictors.serving.name
         names = {each["model"] for each in self._models}
         if serving not in names:
             known = {each.version: each.sha256 for each in self._store.list()}

@@ -21,6 +21,7 @@ from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.experts import Beats
+from anomalyd.detection.possible import Possible
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
@@ -49,6 +50,7 @@ from anomalyd.runtime.assets import Assets
 from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.maintenance import until_s
 from anomalyd.runtime.open_alerts import OpenAlerts
+from anomalyd.runtime.predictors import Predictors
 from anomalyd.runtime.shadow import Round, Shadow
 from anomalyd.runtime.silence_watch import SilenceWatch
 from anomalyd.settings import Alerts, Channels, Stream
@@ -108,16 +110,12 @@ class Pipeline:
         self.readings_scored = 0
         self._rules = alerts
         self._streams = streams
-        self._predictor_of_stream = [*predictors]
-        self._predictors = list({id(each): each for each in predictors}.values())
-        self._predictor = np.zeros(capacity, dtype=np.int32)
+        self.predictors = Predictors(capacity, predictors)
         self._windows = Windows(capacity, channels.window)
         self._cadence = Cadence(capacity, channels.gap_intervals)
         self._stillness = Stillness(capacity)
         self._holds = np.zeros(capacity, dtype=np.bool_)
-        self._physical = np.tile([-LARGEST_VALUE, LARGEST_VALUE], (capacity, 1))
-        self._max_rate = np.full(capacity, np.inf)
-        self._fussy = False
+        self._possible = Possible(capacity)
         self._relations = Relations(capacity)
         self._networks = Assets(capacity, networks)
         self._sustained = Sustained(capacity)
@@ -126,7 +124,6 @@ class Pipeline:
             capacity,
             _alert_rules(alerts),
         )
-        self._expected = np.zeros((capacity, len(Expected)))
         self._score = np.zeros(capacity)
         self._shown = np.full((capacity, 4), np.nan)
         self._maintenance: Sequence[Window] = ()
@@ -141,7 +138,7 @@ class Pipeline:
             self._states,
             self._windows,
             self._shares_of,
-            self._model_of,
+            self.predictors.name,
         )
         self._limits = LimitWatch(
             instance,
@@ -179,18 +176,17 @@ class Pipeline:
         if row is None:
             return None
         rows = np.array([row])
-        predictor = self._predictor_of_stream[channel.stream]
-        self._predictor[row] = self._predictors.index(predictor)
-        predictor.reset(rows)
+        self.predictors.join(row, channel.stream)
         for part in (
             self._windows, self._stillness, self._scorer, self._states, self._sustained
         ):  # fmt: skip
             part.reset(rows)
         stream = self._streams[channel.stream] if channel.stream >= 0 else None
-        self._qualify(row, stream)
+        self._holds[row] = stream is not None and stream.report_by_exception
+        self._possible.reset(row, *((stream.physical, stream.max_rate) if stream else (None, None)))
         grid_s = (stream.interval_s if stream else None) or 0.0
         self._cadence.reset(rows, grid_s, bool(self._holds[row]))
-        self._expected[row] = self._score[row] = self._shown[row] = np.nan
+        self._score[row] = self._shown[row] = np.nan
         self._limits.reset(row)
         if self.shadow is not None:
             self.shadow.reset(rows)
@@ -206,14 +202,6 @@ class Pipeline:
             self._relations.join(row, asset, judged, bool(self._holds[row]))
             self._networks.join(row, asset, channel)
         return row
-
-    def _qualify(self, row: int, stream: Stream | None) -> None:
-        """What can be said of a reading at all."""
-        self._holds[row] = stream is not None and stream.report_by_exception
-        low, high = (stream.physical if stream else None) or (-LARGEST_VALUE, LARGEST_VALUE)
-        self._physical[row] = max(low, -LARGEST_VALUE), min(high, LARGEST_VALUE)
-        self._max_rate[row] = (stream.max_rate if stream else None) or np.inf
-        self._fussy |= bool(np.isfinite(self._max_rate[row])) or bool(stream and stream.physical)
 
     def maintain(self, windows: Sequence[Window]) -> None:
         """These channels are in maintenance, known ones and those to come, and no others."""
@@ -253,33 +241,19 @@ class Pipeline:
             self._relations,
             self._networks,
             self._limits,
-            self._predictors,
-            self._predictor,
+            self.predictors.each,
+            self.predictors.of_row,
             self._assets,
         )
-
-    def _model_of(self, row: int) -> str:
-        return self._predictors[int(self._predictor[row])].name
 
     def _shares_of(self, row: int) -> tuple[Rows, Floats]:
         return self._networks.shares(row) or self._relations.shares(row)
 
     # --- models -----------------------------------------------------------------------------
 
-    def serving(self, index: int) -> Predictor:
-        """One of the predictors."""
-        return self._predictors[index]
-
     def served(self, index: int) -> Rows:
-        """(B,) the channels that it serves."""
-        rows: Rows = self.table.rows()
-        mine: Rows = rows[self._predictor[rows] == index]
-        return mine
-
-    @property
-    def default(self) -> int:
-        """Of the predictors, the one for channels whose stream names none."""
-        return self._predictors.index(self._predictor_of_stream[-1])
+        """(B,) the channels that this predictor serves."""
+        return self.predictors.among(self.table.rows(), index)
 
     def begin_shadow(self, index: int, predictor: NextStepPredictor) -> None:
         """Let `predictor`, which shares the bank of the one that serves, score beside it."""
@@ -287,7 +261,7 @@ class Pipeline:
             self.table.capacity, index, predictor, self._warmup_readings, self._states.rules
         )
         rows = self.served(index)
-        shadow.begin(rows, self._scorer, self._states, self._expected[rows])
+        shadow.begin(rows, self._scorer, self._states, self.predictors.expected[rows])
         self.shadow = shadow
 
     def end_shadow(self) -> None:
@@ -300,18 +274,9 @@ class Pipeline:
         shadow = self.shadow
         if shadow is None:
             return
-        rows, former = self.served(shadow.index), self._predictors[shadow.index]
-        if not isinstance(former, NextStepPredictor):
-            raise TypeError(f"{former.name} can't be a shadow")
-        self._predictors[shadow.index] = shadow.predictor
-        self._predictor_of_stream = [
-            shadow.predictor if each is former else each for each in self._predictor_of_stream
-        ]
-        shadow.predictor = former
+        rows = self.served(shadow.index)
+        self.predictors.swap(shadow, rows)
         columns.exchange(self._scorer, shadow.scorer, self.table.capacity, rows)
-        kept = self._expected[rows]
-        self._expected[rows] = shadow.expected[rows]
-        shadow.expected[rows] = kept
         shadow.stand(rows, self._states)
 
     # --- readings ---------------------------------------------------------------------------
@@ -378,8 +343,11 @@ class Pipeline:
         """At most one reading a channel; `at` are their places in the batch."""
         beat = self._cadence.judge(readings.rows, readings.times)
         fit = (np.abs(readings.values) <= LARGEST_VALUE) & ~beat.late  # NaN isn't
-        if self._fussy:
-            fit &= self._possible(readings)
+        if self._possible.bounded:
+            rows = readings.rows
+            since_s = readings.times - self._cadence.last_s(rows)
+            last = np.where(self._windows.count(rows) > 0, self._windows.last(rows), np.nan)
+            fit &= self._possible.judge(rows, readings.values, last, since_s)
         if not fit.all():
             self._reject(readings.take(~fit), at[~fit], beat.late[~fit], verdicts)
             readings, at = readings.take(fit), at[fit]
@@ -388,42 +356,14 @@ class Pipeline:
                 return []
         return self._score_round(readings, at, beat, verdicts, now_s)
 
-    def _possible(self, readings: Readings) -> Flags:
-        """(B,) the value, and its change since the last, can be."""
-        rows, values = readings.rows, readings.values
-        low, high = self._physical[rows].T
-        possible: Flags = (values >= low) & (values <= high) & ~self._too_fast(readings)
-        return possible
-
-    def _too_fast(self, readings: Readings) -> Flags:
-        rows = readings.rows
-        since = readings.times - self._cadence.last_s(rows)
-        with np.errstate(invalid="ignore"):
-            change = np.abs(readings.values - self._windows.last(rows))
-            fast: Flags = change > self._max_rate[rows] * since
-        return fast & (self._windows.count(rows) > 0)
-
     def _reject(self, readings: Readings, at: Rows, late: Flags, verdicts: Verdicts) -> None:
         """What is no data: a verdict says why, it is counted, and nothing learns of it."""
         rows, values = readings.rows, readings.values
         again = late & (readings.times == self._cadence.last_s(rows))
         again &= values == self._windows.last(rows)
-        finite = np.abs(values) <= LARGEST_VALUE
-        low, high = self._physical[rows].T
-        outside = finite & ~late & ((values < low) | (values > high))
-        kind = np.where(late, Kind.LATE, Kind.RANGE)
-        verdicts.kind[at] = np.where(finite, kind, Kind.VALUE)
+        verdicts.kind[at], counts = self._possible.explain(rows, values, late, again)
         verdicts.state[at] = self._states.shown(rows, readings.times)
-        for reason, chosen in (
-            ("value", ~finite),
-            ("duplicate", again),
-            ("late", finite & late & ~again),
-            ("range", outside),
-            ("rate", finite & ~late & ~outside),
-        ):
-            count = int(chosen.sum())
-            if count:
-                self.rejected[reason] += count
+        self.rejected.update(counts)
 
     def _score_round(
         self,
@@ -441,9 +381,9 @@ class Pipeline:
         back = self._silences.heard(rows, times, silent_s, times if now_s is None else now_s)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        expected = np.ascontiguousarray(self._expected[rows].T)
+        expected = np.ascontiguousarray(self.predictors.expected[rows].T)
         risk = self._risk(rows)
-        quantum = self._quantum(rows)
+        quantum = self.predictors.quantum(rows)
         look = self._scorer.look(
             rows,
             times,
@@ -510,21 +450,14 @@ class Pipeline:
         Only now is a step's value final: on a fixed grid, the last value in a bin is held.
         """
         rows = rows[self._windows.count(rows) > 0]
-        for index, predictor in enumerate(self._predictors):
-            mine = rows if len(self._predictors) == 1 else rows[self._predictor[rows] == index]
-            if mine.size:
-                held, cadence = self._windows.last(mine), self._cadence
-                beats = Beats(
-                    cadence.last_s(mine), cadence.interval_s(mine), cadence.after_gap(mine)
-                )
-                said = predictor.observe(mine, held, beats)
-                self._expected[mine] = said.expected.T
-                if self.shadow is not None and self.shadow.index == index:
-                    self.shadow.foresee(mine, said.outlook, beats)
+        if rows.size:
+            held, cadence = self._windows.last(rows), self._cadence
+            beats = Beats(cadence.last_s(rows), cadence.interval_s(rows), cadence.after_gap(rows))
+            self.predictors.observe(rows, held, beats, self.shadow)
 
     def _follow(self, shadow: Shadow, seen: Round, known: Flags) -> None:
         """Let the shadow judge what the predictor was asked whose place it may take."""
-        mine = self._predictor[seen.readings.rows] == shadow.index
+        mine = self.predictors.of_row[seen.readings.rows] == shadow.index
         if not mine.all():
             seen = Round(
                 seen.readings.take(mine),
@@ -536,12 +469,6 @@ class Pipeline:
                 seen.raised[mine],
             )
         shadow.judge(seen, self._relations, self._sustained, known[mine])
-
-    def _quantum(self, rows: Rows) -> Floats:
-        if len(self._predictors) == 1:
-            return self._predictors[0].quantum(rows)
-        each = np.stack([predictor.quantum(rows) for predictor in self._predictors])
-        return each[self._predictor[rows], np.arange(rows.size)]
 
     def _compare(self, readings: Readings, interval_s: Floats) -> None:
         """Compare the assets whose channels have all spoken; what comes of it shows in their next
@@ -591,9 +518,7 @@ class Pipeline:
 
     def skill(self, rows: Sequence[int]) -> Floats:
         """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
-        chosen = np.array(rows, dtype=np.intp)
-        each = np.stack([predictor.skill(chosen) for predictor in self._predictors])
-        return each[self._predictor[chosen], np.arange(chosen.size)]
+        return self.predictors.skill(np.array(rows, dtype=np.intp))
 
     def count_states(self, rows: Sequence[int]) -> Mapping[str, int]:
         """These channels, by state."""

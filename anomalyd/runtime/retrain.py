@@ -311,7 +311,7 @@ class Retrainer:
     @staticmethod
     def _rows(pipeline: Pipeline) -> list[int]:
         """Of the channels on trial; on the pipeline's thread."""
-        rows: list[int] = pipeline.served(pipeline.default).tolist()
+        rows: list[int] = pipeline.served(pipeline.predictors.default).tolist()
         return rows
 
     def _network(self, version: str) -> NextStep:
@@ -391,9 +391,9 @@ class Retrainer:
 
     def _begin(self, version: str, network: NextStep) -> None:
         pipeline = self._pipeline
-        serving = pipeline.serving(pipeline.default)
+        serving = pipeline.predictors.serving
         predictor = NextStepPredictor(network, version, pipeline.table.capacity, serving.bank)
-        self._do(lambda: pipeline.begin_shadow(pipeline.default, predictor))
+        self._do(lambda: pipeline.begin_shadow(pipeline.predictors.default, predictor))
         self._since_s = self._clock()
 
     def _end(self) -> None:

@@ -127,7 +127,7 @@ def test_a_model_is_trained_tried_promoted_and_taken_back(tmp_path: Path) -> Non
         assert "shadow" == site.store.show(version).status
         site.until("promoted", readings=1)
         assert version == site.store.current(NEXT_STEP)
-        assert version == site.pipeline.serving(site.pipeline.default).name
+        assert version == site.pipeline.predictors.serving.name
         assert [] == site.alerts
         assert {"shadow": 1} == dict(site.retrainer.results)
         # Somebody promotes one by hand that is no good: it goes back by itself.
@@ -136,7 +136,7 @@ def test_a_model_is_trained_tried_promoted_and_taken_back(tmp_path: Path) -> Non
         site.steps.clear()
         site.store.promote(bad, "tried on line 2", START_S + 1e6)
         site.until("promoted", readings=1)
-        serving = site.pipeline.serving(site.pipeline.default)
+        serving = site.pipeline.predictors.serving
         assert isinstance(serving, NextStepPredictor)
         with torch.no_grad():  # it could be loaded, but says nothing in service
             serving._network.head.bias.fill_(torch.nan)
@@ -144,7 +144,7 @@ def test_a_model_is_trained_tried_promoted_and_taken_back(tmp_path: Path) -> Non
         assert (bad, version) == (gone, site.store.current(NEXT_STEP))
         assert "not finite" in why
         assert "rolled-back" == site.store.show(bad).status
-        assert version == site.pipeline.serving(site.pipeline.default).name
+        assert version == site.pipeline.predictors.serving.name
     assert {} == site.conditions.now()
 
 
@@ -173,7 +173,7 @@ def test_a_model_that_can_not_serve_is_refused_and_the_one_before_it_serves(tmp_
         assert 1 == site.retrainer.steps["failed"]
         assert "retrain" in site.conditions.now()
         assert site.retrainer.alive
-        assert site.pipeline.serving(site.pipeline.default).name.startswith("next_step-")
+        assert site.pipeline.predictors.serving.name.startswith("next_step-")
 
 
 def test_after_a_restart_it_learns_from_what_serves(tmp_path: Path) -> None:

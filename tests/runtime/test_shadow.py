@@ -32,8 +32,8 @@ def other_network() -> NextStep:
 
 
 def challenge(pipeline: Pipeline, network: NextStep, name: str = "challenger") -> None:
-    index = pipeline.default
-    bank = pipeline.serving(index).bank
+    index = pipeline.predictors.default
+    bank = pipeline.predictors.each[index].bank
     predictor = NextStepPredictor(network, name, pipeline.table.capacity, bank)
     pipeline.begin_shadow(index, predictor)
 
@@ -66,7 +66,7 @@ def test_the_same_network_counts_the_same_and_a_swap_changes_nothing() -> None:
     assert shadow is not None
     assert 1 == shadow.tally.raised == shadow.tally.raised_serving
     assert 300 * CHANNELS == shadow.tally.readings
-    assert "challenger" == run.pipeline.serving(run.pipeline.default).name
+    assert "challenger" == run.pipeline.predictors.serving.name
     assert "challenger" == run.alerts[-1].model
 
 
