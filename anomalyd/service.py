@@ -22,12 +22,11 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -42,7 +41,7 @@ from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.machine import disk_usage, memory_available_bytes, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
-from anomalyd.adapters.outbox import FILE, Outbox
+from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
 from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
@@ -60,7 +59,7 @@ from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.reload import compare
-from anomalyd.runtime.retrain import Confirmed, Retrainer, Step
+from anomalyd.runtime.retrain import Retrainer, Step
 from anomalyd.runtime.state import StateKeeper
 from anomalyd.runtime.streams import read_streams
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
@@ -105,18 +104,11 @@ class Service:
         self._models = list(served.models)
         self._served = served.predictors[-1].name
         self._memory_limit = memory_limit_bytes()
-        own = f"{settings.mqtt.topic_prefix}/{settings.instance}"
-        self._own_topics = tuple(
-            f"{own}/{each}"
-            for each in (
-                "status",
-                "event",
-                "model",
-                *(f"{each}/" for each in (*FAMILIES, *_UNHEARD)),
-            )
-        )
-        self._command_topics = f"{own}/command/"
-        self._alert_topics = tuple(f"{own}/{each}/" for each in FAMILIES)
+        self._root = root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
+        families = (f"{each}/" for each in (*FAMILIES, *_UNHEARD))
+        self._own_topics = tuple(f"{root}/{each}" for each in (*_OWN, *families))
+        self._command_topics = f"{root}/command/"
+        self._alert_topics = tuple(f"{root}/{each}/" for each in FAMILIES)
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
         self._watchdog_s = watchdog_interval_s(environ)
         self._inbox = Inbox(settings.ingest.inbox_messages, settings.ingest.inbox_mb << 20)
@@ -131,7 +123,6 @@ class Service:
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
-        root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         self._maintenance = maintenance = Maintenance()
         acknowledged: dict[str, Acknowledgement] = {}
         self._courier = Courier(
@@ -139,7 +130,7 @@ class Service:
             self._on_opened,
         )  # fmt: skip
         self._commands = Commands(
-            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._on_retrain
+            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain
         )
         self._announcer = Announcer(
             root,
@@ -194,7 +185,6 @@ class Service:
             self._worker.ask,
             self._conditions,
             self._tell_model,
-            self._confirmed,
             self._busy,
         )
         self._hearing, self._heard = Hearing(), -1
@@ -316,6 +306,9 @@ class Service:
         elif topic.startswith(self._command_topics) and self._settings.commands.enabled:
             self._commands.take(topic, payload[: LARGEST_COMMAND + 1], retained)
 
+    def _retrain(self) -> None:
+        self._retrainer.request()
+
     def _on_opened(self, outbox: Outbox) -> None:
         self._commands.remember(outbox)
 
@@ -346,22 +339,7 @@ class Service:
             "serving": serving,
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
-        topic = f"{self._settings.mqtt.topic_prefix}/{self._settings.instance}/model"
-        self._mqtt.publish(topic, msgspec.json.encode(document), 1, True)
-
-    def _confirmed(self) -> list[Confirmed]:
-        path = self._settings.state.directory / FILE
-        if not path.exists():
-            return []
-        try:
-            with closing(Outbox(path, read_only=True)) as outbox:
-                return [
-                    Confirmed(each.id, each.channel, each.kind, each.started_s, each.cleared_s)
-                    for each in outbox.confirmed()
-                ]
-        except sqlite3.Error as error:
-            log.warning("models: the confirmed alerts can't be read: %s", error)
-            return []
+        self._mqtt.publish(f"{self._root}/model", msgspec.json.encode(document), 1, True)
 
     def _busy(self) -> str | None:
         waiting = len(self._inbox)
@@ -371,9 +349,6 @@ class Service:
         if available is not None and available < _LEAST_MEMORY:
             return f"{available // 2**20} MB of memory are left"
         return None
-
-    def _on_retrain(self) -> None:
-        self._retrainer.request()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()

@@ -15,12 +15,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sqlite3
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from typing import Literal
 
@@ -29,6 +30,7 @@ import numpy as np
 from anomalyd import __version__
 from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
+from anomalyd.adapters.outbox import FILE, Outbox, Record
 from anomalyd.detection.channels import Channel
 from anomalyd.errors import AnomalydError, ModelError
 from anomalyd.model import checkpoint
@@ -63,17 +65,6 @@ _DOUBT = 1e-3  # probability that what follows the promise looks like a flood
 _BEFORE_S, _AFTER_S = _HOUR_S, 600.0  # of an incident
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """An alert that somebody has confirmed."""
-
-    id: str
-    channel: str
-    kind: str
-    started_s: float
-    cleared_s: float | None
-
-
 class Retrainer:
     """Owner of the thread `retrain`."""
 
@@ -86,7 +77,6 @@ class Retrainer:
         ask: Callable[[Callable[[], None]], None],
         conditions: Conditions,
         tell: Callable[[Step, str, str], None],
-        confirmed: Callable[[], Sequence[Confirmed]],
         busy: Callable[[], str | None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -107,7 +97,6 @@ class Retrainer:
         self._ask = ask
         self._conditions = conditions
         self._tell = tell
-        self._confirmed = confirmed
         self._busy = busy
         self._clock = clock
         self._incidents = Incidents(settings.state.directory / "incidents")
@@ -296,6 +285,17 @@ class Retrainer:
             if any(segment.times[-1] >= each.started_s for segment in segments):
                 case = Incident(each.id, each.channel, each.kind, each.started_s, end_s, segments)
                 self._incidents.keep(case)
+
+    def _confirmed(self) -> list[Record]:
+        path = self._settings.state.directory / FILE
+        if not path.exists():
+            return []
+        try:
+            with closing(Outbox(path, read_only=True)) as outbox:
+                return outbox.confirmed()
+        except sqlite3.Error as error:
+            log.warning("models: the confirmed alerts can't be read: %s", error)
+            return []
 
     def _plant(self) -> Plant:
         pipeline, found = self._pipeline, list[Channel]()

@@ -58,7 +58,7 @@ class Site:
         self._at = 0
         self.retrainer = Retrainer(
             self.settings, self.store, self.history, self.pipeline, self._asked.append,
-            self.conditions, lambda *step: self.steps.append(step), list, lambda: self.busy,
+            self.conditions, lambda *step: self.steps.append(step), lambda: self.busy,
             lambda: START_S + self._at,
         )  # fmt: skip
 

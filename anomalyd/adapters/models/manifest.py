@@ -14,8 +14,6 @@ SHIPPED = "shipped"
 """the version of every role that came with the program: always there, never pruned"""
 NEXT_STEP = "next-step"
 FORECAST = "forecast"
-ASSET = "asset:"
-"""and the name of the class"""
 
 Status = Literal["challenger", "shadow", "current", "rejected", "retired", "rolled-back", "shipped"]
 FORMAT = "anomalyd/model/1"

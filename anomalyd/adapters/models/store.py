@@ -68,10 +68,6 @@ class ModelStore:
             return self._shipped_manifest(role)
         return self._with_status(self._manifest(version))
 
-    def roles(self) -> Sequence[str]:
-        """All that have a version."""
-        return list(dict.fromkeys(each.role for each in self.list()))
-
     def current(self, role: str) -> str:
         """The version that serves."""
         return self.served(role)[0]
