@@ -71,9 +71,9 @@ def _payload(data: bytes) -> Payload:
     time_ms, at, size = None, 0, len(data)
     metrics: list[Metric] = []
     while at < size:
-        key, at = _varint(data, at)
+        key, at = _u32(data, at)
         if key == 0x12:
-            length, at = _varint(data, at)
+            length, at = _u32(data, at)
             if len(metrics) >= MOST_READINGS:
                 raise Refused("size", f"more than {MOST_READINGS} metrics")
             metrics.append(_metric(data, at, at + length))
@@ -96,7 +96,7 @@ def _metric(data: bytes, at: int, end: int) -> Metric:
         key = data[at]
         at += 1
         if key >= 0x80:
-            key, at = _varint(data, at - 1)
+            key, at = _u32(data, at - 1)
         if key == 0x10:
             alias, at = _varint(data, at)
         elif key == 0x18:
@@ -126,9 +126,10 @@ def _metric(data: bytes, at: int, end: int) -> Metric:
             begin, at = _span(data, at)
             kind, text = STRING_VALUE, data[begin:at].decode(errors="replace")
         elif key == 0x4A:
-            # Two of them are one: to put the bytes together is how protobuf merges messages.
+            if props:
+                raise Refused("protobuf", "a metric's properties come twice")
             begin, at = _span(data, at)
-            props += data[begin:at]
+            props = data[begin:at]
         else:
             # Bytes, data set, template, extension: the value is something else.
             kind = 0 if key in (0x82, 0x8A, 0x92, 0x9A) else kind
@@ -143,7 +144,7 @@ def _properties(data: bytes) -> dict[str, float | str | bool]:
     values: list[float | str | bool | None] = []
     at = 0
     while at < len(data):
-        key, at = _varint(data, at)
+        key, at = _u32(data, at)
         if key in (0x0A, 0x12):
             begin, at = _span(data, at)
             _ends(at, len(data), exactly=False)
@@ -163,7 +164,7 @@ def _property(data: bytes) -> float | str | bool | None:
     value: float | str | bool | None = None
     at, is_null = 0, False
     while at < len(data):
-        key, at = _varint(data, at)
+        key, at = _u32(data, at)
         if key == 0x18:
             whole, at = _varint(data, at)
             value = whole & 0xFFFFFFFF
@@ -203,9 +204,20 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise Refused("protobuf", "a number of more than 10 bytes")
 
 
+def _u32(data: bytes, at: int) -> tuple[int, int]:
+    """(key or length, place behind it): at most 32 bits, in at most 5 bytes."""
+    byte = data[at]
+    if byte < 0x80:
+        return byte, at + 1
+    number, end = _varint(data, at)
+    if end - at > 5 or number > 0xFFFFFFFF:
+        raise Refused("protobuf", "a key or a length of more than 32 bits")
+    return number, end
+
+
 def _span(data: bytes, at: int) -> tuple[int, int]:
     """(beginning, end) of a text or message whose length is at `at`."""
-    length, at = _varint(data, at)
+    length, at = _u32(data, at)
     return at, at + length
 
 

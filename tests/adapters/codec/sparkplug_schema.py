@@ -1,7 +1,7 @@
 """Sparkplug B's message types for google's protobuf, which the own reader is held against.
 
 Written from the field table of the Sparkplug 3.0 specification, section 6.4; only what readings
-need, and the data set as a field that must be skipped.
+need; data sets, templates and extensions as bytes, so that what is in them is read by neither.
 """
 
 from typing import Any
@@ -29,7 +29,6 @@ _MESSAGES: dict[str, list[tuple[int, str, str, str]]] = {
         *((number, name, kind, "1") for number, (name, kind) in enumerate(_VALUES, 3)),
     ],
     "Properties": [(1, "keys", "text", "*"), (2, "values", ".t.Property", "*")],
-    "DataSet": [(1, "num_of_columns", "u64", "")],
     "Metric": [
         (1, "name", "text", ""),
         (2, "alias", "u64", ""),
@@ -41,7 +40,9 @@ _MESSAGES: dict[str, list[tuple[int, str, str, str]]] = {
         (9, "properties", ".t.Properties", ""),
         *((number, name, kind, "1") for number, (name, kind) in enumerate(_VALUES, 10)),
         (16, "bytes_value", "bytes", "1"),
-        (17, "dataset_value", ".t.DataSet", "1"),
+        (17, "dataset_value", "bytes", "1"),
+        (18, "template_value", "bytes", "1"),
+        (19, "extension_value", "bytes", "1"),
     ],
     "Payload": [
         (1, "timestamp", "u64", ""),
