@@ -410,6 +410,8 @@ class Service:
             retrained=dict(self._retrainer.results),
             retrain_progress=self._retrainer.progress,
             retrain_success_s=self._retrainer.success_s,
+            retrain_interval_s=self._settings.retrain.every_h * 3600.0,
+            model_judged_s=self._retrainer.judged_s,
             model_steps=dict(self._retrainer.steps),
             degraded=list(self._conditions.now()),
             alerts_unpublished=self._courier.unpublished,

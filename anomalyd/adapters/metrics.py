@@ -85,6 +85,16 @@ _GAUGES = (
         "retrain_success_s",
         "When a challenger last passed the gate; 0 before the first since the start.",
     ),
+    (
+        "anomalyd_retrain_interval_seconds",
+        "retrain_interval_s",
+        "How often it is to retrain by itself; 0: never.",
+    ),
+    (
+        "anomalyd_model_judged_timestamp_seconds",
+        "model_judged_s",
+        "When what serves was last held against a newer model; before the first, the start.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -165,6 +175,8 @@ class Snapshot:
     retrained: Mapping[str, int]  # result
     retrain_progress: float
     retrain_success_s: float
+    retrain_interval_s: float
+    model_judged_s: float
     model_steps: Mapping[str, int]  # step
     degraded: Sequence[str]  # names of the conditions that hold now
     alerts_unpublished: int
