@@ -93,7 +93,7 @@ def test_a_misspelt_metric_or_label_would_be_found() -> None:
 
 def unknown(expression: str) -> set[str]:
     """Metrics and labels that neither /metrics nor a recording rule has."""
-    text = Collector(lambda: SNAPSHOT, Metrics()).render().decode()
+    text = b"".join(Collector(lambda: SNAPSHOT, Metrics()).pieces()).decode()
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     metrics = {sample.name for sample in samples} | recorded() | OF_PROMETHEUS
     labels = {label for sample in samples for label in sample.labels} | LABELS_OF_PROMETHEUS
