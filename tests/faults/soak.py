@@ -51,6 +51,7 @@ steps = 40
 readings_per_channel_per_day = 432000
 max_mb = 50.0
 """
+_AS_SHIPPED = {"ANOMALYD_STATE__SAVE_EVERY_S": "60"}  # tests save more often
 _CONNECT = b"\x00\x04MQTT\x04\x02\x00\x3c"
 
 
@@ -172,7 +173,7 @@ def soak(
     samples: list[Sample] = []
     with (
         running(Mosquitto(directory, _BROKER.format(directory))) as broker,
-        Daemon(directory, broker.port, PLANT + rules) as daemon,
+        Daemon(directory, broker.port, PLANT + rules, _AS_SHIPPED) as daemon,
     ):
         daemon.wait_ready()
         trouble, begun = Trouble(broker, min(_CUT_EVERY_S, seconds / _PART)), time.monotonic()
@@ -208,7 +209,8 @@ def row(
         f"resident memory {resident[0]:.0f} MB at first, {resident[warm][0]:.0f} warm, "
         f"{resident.max():.0f} at most, {resident[-1]:.0f} at last: "
         f"{grows.median:+.2f} MB/h [{grows.low:+.2f}, {grows.high:+.2f}] "
-        f"over {grows.blocks} blocks, {grows.verdict}; descriptors {_told(descriptors[warm])}, threads {_told(threads[warm])}"
+        f"over {grows.blocks} blocks, {grows.verdict}; "
+        f"descriptors {_told(descriptors[warm])}, threads {_told(threads[warm])}"
     )
     figure = plot.text(at / 60.0, resident, "minutes", "resident memory, MB")
     return Row("soak: what grows", cuts, lost=grows.grows + sum(more), note=note, figure=figure)
