@@ -35,8 +35,15 @@ def main() -> int:
     parser.add_argument("--times", type=int, help="faults of each; default: as in the README")
     parser.add_argument("--minutes", type=int, help="of the soak; default: 60")
     parser.add_argument("--plot", type=Path, metavar="SVG", help="draw the soak's memory there")
+    parser.add_argument(
+        "--channels", type=int, default=readings.MANY, help="of readings; default: 10000"
+    )
     options = parser.parse_args()
     given = dict.fromkeys(CAMPAIGNS, options.times) | {"soak": options.minutes}
+    CAMPAIGNS["readings"] = (
+        partial(readings.campaign, channels=options.channels),
+        CAMPAIGNS["readings"][1],
+    )
     CAMPAIGNS["soak"] = (partial(soak.campaign, svg=options.plot), CAMPAIGNS["soak"][1])
     rows: list[Row] = []
     for name in [options.only] if options.only else CAMPAIGNS:

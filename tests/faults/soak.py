@@ -11,7 +11,6 @@ threads of which there are more in the last quarter than in the first one after 
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ from anomalyd.demo.plant import Plant
 from anomalyd.demo.publisher import Message
 from tests.broker.daemon import PLANT, Daemon, reading
 from tests.faults import plot
+from tests.faults.gateway import Gateway
 from tests.faults.table import Row
 from tests.faults.trend import slope
 from tests.programs import Mosquitto, running
@@ -52,7 +52,6 @@ readings_per_channel_per_day = 432000
 max_mb = 50.0
 """
 _AS_SHIPPED = {"ANOMALYD_STATE__SAVE_EVERY_S": "60"}  # tests save more often
-_CONNECT = b"\x00\x04MQTT\x04\x02\x00\x3c"
 
 
 class Sample(NamedTuple):
@@ -84,18 +83,15 @@ class Load:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(OSError), connection(self._broker, b"load") as broker:
-                self._speak(broker)
+            with contextlib.suppress(OSError), Gateway(self._broker, "load") as gateway:
+                self._speak(gateway)
             self._stop.wait(0.1)
 
-    def _speak(self, broker: socket.socket) -> None:
-        due, channels = time.monotonic(), self._plant.channels
+    def _speak(self, gateway: Gateway) -> None:
+        due = time.monotonic()
         while not self._stop.is_set():
-            packets = b"".join(_packets(self._step()))
-            broker.sendall(packets)
-            broker.recv(4 * channels, socket.MSG_WAITALL)  # a PUBACK each
-            self.sent += channels
-            due = max(due + channels / RATE, time.monotonic() - 1.0)
+            self.sent += gateway.send(self._step())
+            due = max(due + self._plant.channels / RATE, time.monotonic() - 1.0)
             self._stop.wait(max(due - time.monotonic(), 0.0))
 
     def _step(self) -> Iterable[Message]:
@@ -108,25 +104,6 @@ class Load:
             reading(name, now_s, value)
             for name, value in zip(self._plant.names, row.tolist(), strict=True)
         )
-
-
-def connection(broker: Mosquitto, client: bytes, clean: bool = True) -> socket.socket:
-    """Connected as `client`."""
-    found = socket.create_connection((broker.host, broker.port), timeout=10)
-    head = bytearray(_CONNECT)
-    head[7] = 2 * clean
-    body = bytes(head) + len(client).to_bytes(2, "big") + client
-    found.sendall(bytes([0x10, len(body)]) + body)
-    found.recv(4, socket.MSG_WAITALL)
-    return found
-
-
-def _packets(messages: Iterable[Message]) -> Iterable[bytes]:
-    """PUBLISH of QoS 1 as MQTT 3.1.1 has it; none is longer than 127 bytes."""
-    for number, (topic, payload) in enumerate(messages, 1):
-        name = topic.encode()
-        body = len(name).to_bytes(2, "big") + name + number.to_bytes(2, "big") + payload
-        yield bytes([0x32, len(body)]) + body
 
 
 class Trouble:
@@ -146,7 +123,8 @@ class Trouble:
             self._broker.stop()
             self._broker.start()
         else:
-            connection(self._broker, b"anomalyd-main", clean=False).close()
+            with Gateway(self._broker, "anomalyd-main", clean=False):
+                pass
 
 
 def look(pid: int, begun: float) -> Sample:
