@@ -244,6 +244,7 @@ class Service:
             )
             # What is there now stays: the collector need not look through torch again and again.
             gc.freeze()
+            gc.enable()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()
@@ -267,6 +268,8 @@ class Service:
             self._intake.reopen,
             lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
         )
+        if self._journal.replayed:
+            self._state.hurry()
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []

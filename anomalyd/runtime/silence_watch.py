@@ -54,9 +54,9 @@ class SilenceWatch:
         self._silence = Silence(table.capacity)
         self._open: dict[int, _Open] = {}
 
-    def reset(self, row: int, watched: bool) -> None:
-        """A new channel has this row; where not `watched`, its silence means nothing."""
-        self._silence.reset(np.array([row]), watched)
+    def reset(self, rows: Rows, watched: bool) -> None:
+        """New channels have these rows; where not `watched`, their silence means nothing."""
+        self._silence.reset(rows, watched)
 
     def resume(self, now_s: float) -> None:
         """Nobody listened until now."""
