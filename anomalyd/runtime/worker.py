@@ -178,7 +178,13 @@ class Worker:
             self._journal.keep(readings, sifted, urgent=bool(outcome.alerts))
             self._window.look(sifted.tickets.size, time.monotonic())
         self._publish(outcome)
+        self._follow_deaths()
         self._measure(arrived)
+
+    def _follow_deaths(self) -> None:
+        dead = self._intake.take_dead()
+        if dead.size:
+            self._publish(self._pipeline.die(dead, self._clock.now_s()))
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
