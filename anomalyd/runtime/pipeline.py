@@ -26,6 +26,7 @@ from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
     LARGEST_VALUE,
+    NOTHING,
     STATE_NAMES,
     Flags,
     Floats,
@@ -68,8 +69,7 @@ class Outcome:
     @staticmethod
     def of(alerts: Sequence[Alert]) -> Outcome:
         """Alerts that no reading led to."""
-        nothing = np.empty(0)
-        return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
+        return Outcome(Verdicts.blank(NOTHING), alerts)
 
 
 class Parts(NamedTuple):
