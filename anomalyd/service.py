@@ -43,7 +43,7 @@ from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
-from anomalyd.detection.reading import Flags, Floats, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
@@ -58,10 +58,11 @@ from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.receipts import NOTHING_SIFTED
 from anomalyd.runtime.reload import compare
 from anomalyd.runtime.retrain import Retrainer, Step
 from anomalyd.runtime.state import StateKeeper
-from anomalyd.runtime.streams import read_streams
+from anomalyd.runtime.streams import read_streams, reorder_for
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -121,6 +122,7 @@ class Service:
             served.assets,
             served.forecasters,
         )
+        self._reorder = reorder_for(settings.streams, self._pipeline.table)
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         self._maintenance = maintenance = Maintenance()
@@ -155,7 +157,7 @@ class Service:
             self._pipeline,
             self._intake,
             self._conditions,
-            self._journal.mark,
+            self._mark,
             self._journal.forget,
         )
         self._history = History(
@@ -176,6 +178,7 @@ class Service:
             lambda: self._mqtt.connects if self._mqtt.connected else 0,
             self._conditions,
             self._journal,
+            self._reorder,
         )
         self._retrainer = Retrainer(
             settings,
@@ -266,10 +269,23 @@ class Service:
         self._journal.replay(
             self._state.journal,
             self._intake.reopen,
-            lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
+            self._score_again,
         )
         if self._journal.replayed:
             self._state.hurry()
+
+    def _score_again(self, readings: Readings) -> None:
+        if self._reorder is not None:
+            readings, _ = self._reorder.order(readings, time.monotonic())
+        self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts))
+
+    def _mark(self) -> int:
+        """On the pipeline's thread, or after it. What is held back is in no column yet: it goes
+        into the segment that begins here, and is held back again after a restart."""
+        number = self._journal.mark()
+        if self._reorder is not None:
+            self._journal.keep(self._reorder.held, NOTHING_SIFTED, urgent=False)
+        return number
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
