@@ -246,13 +246,27 @@ class Journal:
 
     def _run(self) -> None:
         try:
-            while self._pass(self._queue.get()):
+            while self._pass(self._next()):
                 pass
         except Exception:
             trace = " | ".join(traceback.format_exc().splitlines()[1:])
             log.critical("the journal thread died: %s", trace)
         finally:
             self._segments.close()
+
+    def _next(self) -> _Batch | _Begin | _Forget | None:
+        """What comes next. A disk that failed is tried meanwhile, with a record of nothing: where
+        no more readings come, the condition would outlast its cause."""
+        while True:
+            if CONDITION not in self._conditions.now():
+                return self._queue.get()
+            try:
+                return self._queue.get(timeout=max(self._retry_s - time.monotonic(), 0.0))
+            except queue.Empty:
+                try:
+                    self._append(record(_COUNTS.pack(0, 0, 0)), sync=True)
+                except OSError as error:
+                    self._fail(error)
 
     def _pass(self, first: _Batch | _Begin | _Forget | None) -> bool:
         """Everything that waits; the batches that come one after the other in one piece."""

@@ -26,6 +26,7 @@ from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
     LARGEST_VALUE,
+    NOTHING,
     STATE_NAMES,
     Flags,
     Floats,
@@ -68,8 +69,7 @@ class Outcome:
     @staticmethod
     def of(alerts: Sequence[Alert]) -> Outcome:
         """Alerts that no reading led to."""
-        nothing = np.empty(0)
-        return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
+        return Outcome(Verdicts.blank(NOTHING), alerts)
 
 
 class Parts(NamedTuple):
@@ -309,6 +309,8 @@ class Pipeline:
         verdicts = Verdicts.blank(readings)
         alerts: list[Alert] = []
         if len(readings):
+            if now_s is not None:
+                alerts += self._silences.revive(readings.rows, now_s)
             groups = self._relations.group(readings.rows)
             for chosen in rounds(readings.rows, groups, self._relations.fits):
                 alerts += self._round(readings.take(chosen), chosen, verdicts, now_s)
@@ -352,6 +354,12 @@ class Pipeline:
             return Outcome.of([])
         self._relations.rest(rows)
         return Outcome.of(self._silences.tell(rows))
+
+    def die(self, rows: Rows, now_s: float) -> Outcome:
+        """The devices of these channels have announced their end: they are stale at once."""
+        rows = rows[~self._states.in_maintenance(rows, np.full(rows.size, now_s))]
+        self._relations.rest(rows)
+        return Outcome.of(self._silences.die(rows, now_s))
 
     def resume(self, now_s: float) -> None:
         """Nobody listened until now: silences are counted from here."""
