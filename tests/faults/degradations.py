@@ -118,6 +118,9 @@ class Scene:
         self.flag, self.state = directory / "flag", directory / "state"
         self._http = http.client.HTTPConnection(HOST, daemon.http_port, timeout=5)
 
+    def close(self) -> None:
+        self._http.close()
+
     def page(self, path: str) -> str:
         """On one connection: where descriptors are short there is no other. "" without answer."""
         try:
@@ -294,6 +297,7 @@ def degrade(directory: Path, what: Degradation) -> Row:
         daemon.wait_ready()
         plant = stack.enter_context(Plant(broker))
         scene = Scene(directory, broker, daemon, plant)
+        stack.callback(scene.close)
         expect(scene.wait(lambda: plant.steps >= WARM_STEPS, 2.0 * _WITHIN_S), "warm")
         scene.page("/metrics")  # the connection that serves to the end
         with what.hurt(scene):
@@ -389,6 +393,7 @@ def _restarted(
             scene = Scene(directory, broker, daemon, plant)
             saved = directory / "state" / "state" / "000000000003.json"
             scene.wait(lambda: plant.steps >= WARM_STEPS and saved.exists(), 2.0 * _WITHIN_S)
+            scene.close()
             os.kill(daemon.pid, signal.SIGKILL)
         hurt()
         with Daemon(directory, broker.port, _ARRIVAL) as daemon:
@@ -408,6 +413,7 @@ def _restarted(
             if not scene.wait(lambda: scene.raised(True) == 1):
                 missing.append("alert")
             false = scene.raised(False)
+            scene.close()
     note = f"MISSING: {', '.join(missing)}" if missing else "what is sound serves, and it is told"
     return Row(name, 1, len(missing), 0, int(false), note)
 
