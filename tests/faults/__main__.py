@@ -11,7 +11,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import delivery, kills, model_store, power_cuts, readings, restarts
+from tests.faults import (
+    delivery,
+    kills,
+    model_store,
+    power_cuts,
+    readings,
+    restarts,
+    retraining,
+    swaps,
+)
 from tests.faults.table import Row, show
 
 CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
@@ -23,6 +32,8 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
     "kills": (kills.campaign, 200),
     "readings": (readings.campaign, 200),
     "models": (model_store.campaign, 50),
+    "swaps": (swaps.campaign, 100),
+    "retraining": (retraining.campaign, 50),
 }
 """what to do in an empty folder, and how often"""
 

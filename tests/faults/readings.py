@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,8 @@ class Load:
 
     def __init__(self, seed: int, broker: Mosquitto, rate: float) -> None:
         self.sent = 0
+        self.broken = {WRONG}
+        """places of the channels that are wrong"""
         self._plant, self._rate = Plant(seed, CHANNELS), rate
         self._publisher = Publisher(broker.host, broker.port, qos=1)
         self._step = 0
@@ -47,8 +50,12 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load")
 
     @property
+    def names(self) -> Sequence[str]:
+        return self._plant.names
+
+    @property
     def wrong(self) -> str:
-        return self._plant.names[WRONG]
+        return self.names[WRONG]
 
     def __enter__(self) -> Load:
         self._publisher.__enter__()
@@ -63,7 +70,7 @@ class Load:
         for row in self._plant.run(steps):
             self._step += 1
             # It never settles, so nothing gets used to it.
-            row[WRONG] += wrong * 500.0 * (-1.0) ** self._step
+            row[sorted(self.broken)] += wrong * 500.0 * (-1.0) ** self._step
             self._publisher.send(
                 reading(name, START_S + self._step, value)
                 for name, value in zip(self._plant.names, row.tolist(), strict=True)

@@ -1,0 +1,104 @@
+"""Models change places under load: no reading is dropped, none is scored twice, none alarms.
+
+The daemon and mosquitto are real; a plant publishes with QoS 1 at a steady rate, and versions are
+promoted back and forth as `anomalyd models promote` does it, while the daemon runs. Now and then
+one more channel goes wrong for good: each must raise exactly one alert, whatever serves, and no
+other channel any.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from anomalyd.adapters.models.manifest import SHIPPED
+from tests.broker.daemon import PLANT, Daemon, Subscriber, publish
+from tests.faults.models import add_similar, open_store
+from tests.faults.readings import BROKER, CHANNELS, QUIET_STEPS, Load
+from tests.faults.table import Row
+from tests.programs import Mosquitto, running
+
+FAULTS = 10
+_RULES = """
+[alerts]
+accept_after_s = 1e9
+update_every_s = 1e9
+budget_per_week = 0.1
+[retrain]
+every_h = 0
+"""
+_PROMOTED = 'anomalyd_model_events_total{step="promoted"}'
+
+
+def swaps(directory: Path, broker: Mosquitto, times: int, rate: float = 2000.0) -> Row:
+    """Promote so often; what was lost, scored twice, or alarmed falsely."""
+    store = open_store(directory / "state")
+    heard = Subscriber(broker, "anomalyd/main/event", "test/end")
+    with heard, Load(1, broker, rate) as load:
+        load.broken.clear()
+        with Daemon(directory, broker.port, PLANT + _RULES) as daemon:
+            daemon.wait_ready()
+            load.speak(QUIET_STEPS, False)
+            daemon.wait_for("anomalyd_readings_scored_total", load.sent)
+            versions = [add_similar(store, seed=1), SHIPPED]
+            load.start()
+            slowest_s = 0.0
+            for swap in range(times):
+                if swap % max(times // FAULTS, 1) == 0:
+                    load.broken = {*load.broken, _place(len(load.broken))}
+                began = time.monotonic()
+                store.promote(versions[swap % 2], f"swap {swap}", time.time())
+                daemon.wait_until(_swapped(daemon, swap + 1), 30.0)
+                slowest_s = max(slowest_s, time.monotonic() - began)
+            daemon.wait_until(lambda: daemon.raised() >= len(load.broken), 30.0)
+            load.stop()
+            scored = _settled(daemon, load.sent)
+            rejected, back = daemon.rejected(), _back(daemon)
+        publish(broker, [("test/end", b"{}")])
+        raised = []
+        for message in heard.heard():
+            if message.topic == "test/end":
+                break
+            if message.document["transition"] == "raised":
+                raised.append(message.document["channel"])
+    wrong = {load.names[place] for place in load.broken}
+    told = [channel for channel in raised if channel in wrong]
+    return Row(
+        f"promotion at {rate:.0f} readings/s, QoS 1",
+        times,
+        lost=max(load.sent - scored, 0) + len(wrong - set(told)) + back,
+        duplicated=max(scored - load.sent, 0) + len(told) - len(set(told)),
+        false_alarms=len(raised) - len(told),
+        note=f"{load.sent} readings sent, {scored} scored, {rejected or 'none'} rejected; "
+        f"{len(wrong)} faults, {len(set(told))} found; in service within {slowest_s:.1f} s",
+    )
+
+
+def _place(number: int) -> int:
+    """Of the channel that goes wrong next: one a machine."""
+    return (3 + 9 * number) % CHANNELS
+
+
+def _swapped(daemon: Daemon, times: int) -> Callable[[], bool]:
+    return lambda: daemon.metric(_PROMOTED) >= times
+
+
+def _back(daemon: Daemon) -> int:
+    """Models that were taken back, which none has earned."""
+    steps = ("rolled-back", "rejected", "failed")
+    return int(sum(daemon.metric(f'anomalyd_model_events_total{{step="{s}"}}') for s in steps))
+
+
+def _settled(daemon: Daemon, sent: int) -> int:
+    """Readings scored, once all are or nothing more comes."""
+    scored, before = daemon.metric("anomalyd_readings_scored_total"), -1.0
+    while before != scored < sent:
+        time.sleep(1.0)
+        before, scored = scored, daemon.metric("anomalyd_readings_scored_total")
+    return int(scored)
+
+
+def campaign(directory: Path, times: int) -> Row:
+    with running(Mosquitto(directory, BROKER)) as broker:
+        return swaps(directory, broker, times)
