@@ -1,8 +1,8 @@
 """kill -9 of the real daemon while it trains, judges, tries in shadow, promotes and rolls back.
 
-The stages take turns; the moment in each is drawn at random. After each kill exactly one version of the role
-serves, it is the one that the daemon says serves, every version in the registry can be loaded, and
-nothing is half there. Readings go on all the time: what is in shadow is tried on them.
+The stages take turns; the moment in each is drawn at random. After each kill exactly one version of
+the role serves, it is the one that the daemon says serves, every version in the registry can be
+loaded, and nothing is half there. Readings go on all the time: what is in shadow is tried on them.
 
 train, gate: a retraining that was asked for. shadow, promote: a challenger whose `shadow_h` of two
 seconds ends. rollback: one that says nothing in service was promoted by hand, and is taken back.
