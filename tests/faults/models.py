@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
+from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.model import checkpoint
 from anomalyd.runtime import registry
@@ -41,6 +41,10 @@ def add_useless(store: ModelStore, seed: int) -> str:
 
 def _add(store: ModelStore, content: bytes, seed: int) -> str:
     about = Manifest(
-        role=NEXT_STEP, created_s=time.time(), seed=seed, code_version="", parent=SHIPPED
+        role=NEXT_STEP,
+        created_s=time.time(),
+        seed=seed,
+        code_version="",
+        parent=store.current(NEXT_STEP),
     )
     return store.add(content, about)
