@@ -1,6 +1,7 @@
 """What a scrape costs, and what it costs scoring: a real daemon with 10 000 channels under load.
 
 Quiet and scraped stretches alternate in one run, so that what else the machine does hits both.
+Meanwhile no state is saved: the pause of a save would be found in stretches of one kind.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.programs import Mosquitto, running
 
 _CONFIG = f"{PLANT}[channels]\nwarmup_readings = 8\n"
 _STEPS = 12
+_NO_SAVES = {"ANOMALYD_STATE__SAVE_EVERY_S": "86400"}
 _OPEN = "allow_anonymous true\nmax_queued_messages 0\n"
 
 
@@ -44,7 +46,7 @@ def measure(
     """`rate`: readings a second of all channels, in `pairs` of a quiet and a scraped stretch."""
     with (
         running(Mosquitto(directory, _OPEN)) as broker,
-        Daemon(directory, broker.port, _CONFIG, program=TIMED) as daemon,
+        Daemon(directory, broker.port, _CONFIG, _NO_SAVES, program=TIMED) as daemon,
     ):
         daemon.wait_ready()
         now_s = time.time() - 3600.0
@@ -79,7 +81,7 @@ def _settled(daemon: Daemon, readings: int) -> Callable[[], bool]:
 
 
 def _idle_cost_ms(daemon: Daemon, scrapes: int) -> float:
-    """CPU of the process a rendering; between two, a pause: a text is served again for a while."""
+    """CPU of the process a scrape; between two, a pause, in which nothing is owed for the last."""
     fetch(HOST, daemon.http_port, "/metrics")
     spent = 0.0
     for _ in range(scrapes):

@@ -35,6 +35,7 @@ from tests.programs import Mosquitto, running
 
 OPEN = "allow_anonymous true\nmax_queued_messages 0\n"
 CONFIG = f"{PLANT}[channels]\nwarmup_readings = 8\n[retrain]\nevery_h = 0\n"
+_SAVES = {"ANOMALYD_STATE__SAVE_EVERY_S": "60"}  # as shipped
 _CHUNK_STEPS, _BURST = 128, 20_000
 _HOUR_S, _WITHIN_S = 3600, 1500.0
 _BEFORE_S, _FAULT_S, _EARLIER_S = 3600, 300, 900.0
@@ -172,7 +173,7 @@ def site(directory: Path, plant: Plant, now_s: float, rate: float) -> Iterator[t
     """A daemon that knows all channels of the plant, with nothing waiting, and its load."""
     with (
         running(Mosquitto(directory, OPEN)) as broker,
-        Daemon(directory, broker.port, CONFIG, program=TIMED, save_every_s=60.0) as daemon,
+        Daemon(directory, broker.port, CONFIG, _SAVES, program=TIMED) as daemon,
     ):
         daemon.wait_ready()
         load = Load(broker, plant.names, now_s, rate)

@@ -42,7 +42,7 @@ reconnect_max_s = 1.0
 port = {http}
 [state]
 directory = "{state}"
-save_every_s = {save_every_s}
+save_every_s = 0.5
 [log]
 format = "plain"
 {more}
@@ -67,7 +67,6 @@ class Daemon(Child):
         http_port: int | None = None,
         state: Path | None = None,
         program: Sequence[str] = ("-m", "anomalyd", "run", "--config"),
-        save_every_s: float = 0.5,
     ) -> None:
         """`more`: the streams, and what else the configuration has. `state`: its state directory,
         by default one for all daemons of `directory`. `program`: what Python runs,
@@ -76,13 +75,7 @@ class Daemon(Child):
         state = state or directory / "state"
         config = directory / f"daemon-{self.http_port}.toml"
         config.write_text(
-            _CONFIG.format(
-                broker=broker_port,
-                http=self.http_port,
-                state=state,
-                save_every_s=save_every_s,
-                more=more,
-            )
+            _CONFIG.format(broker=broker_port, http=self.http_port, state=state, more=more)
         )
         command: list[str | Path] = [sys.executable, *program, config]
         log = config.with_suffix(".log")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.faults import swaps
-from tests.faults.readings import BROKER
+from tests.faults.swaps import BROKER
 from tests.programs import Mosquitto, running
 
 

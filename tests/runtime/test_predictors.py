@@ -31,7 +31,7 @@ def test_streams_share_a_predictor_or_have_their_own() -> None:
     own, shared = predictor("own"), predictor("shared")
     predictors = Predictors(CAPACITY, (own, shared, shared))
     for row, stream in enumerate((0, 1, -1)):
-        predictors.join(row, stream)
+        predictors.join(np.array([row]), stream)
     assert ["own", "shared", "shared"] == [predictors.name(row) for row in range(3)]
     assert [own, shared] == predictors.each
     assert shared is predictors.serving
@@ -43,10 +43,9 @@ def test_a_channel_is_told_what_its_own_predictor_would_say_alone() -> None:
     values = np.random.default_rng(1).normal(5.0, 1.0, (300, 3))
     together = Predictors(CAPACITY, (predictor("own"), predictor("shared")))
     for row, stream in enumerate((0, 1, 0)):
-        together.join(row, stream)
+        together.join(np.array([row]), stream)
     alone = Predictors(CAPACITY, (predictor("one"),))
-    for row in rows.tolist():
-        alone.join(row, -1)
+    alone.join(rows, -1)
     for each in (together, alone):
         live(each, rows, values)
     np.testing.assert_allclose(together.expected[rows], alone.expected[rows], rtol=1e-5)
