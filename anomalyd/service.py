@@ -41,10 +41,11 @@ from anomalyd.adapters.codec.sparkplug_wire import rebirth
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.machine import disk_usage, memory_available_bytes, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
+from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
-from anomalyd.detection.reading import Flags, Floats, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
@@ -59,10 +60,11 @@ from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.receipts import NOTHING_SIFTED
 from anomalyd.runtime.reload import compare
 from anomalyd.runtime.retrain import Retrainer, Step
 from anomalyd.runtime.state import StateKeeper
-from anomalyd.runtime.streams import read_streams
+from anomalyd.runtime.streams import read_streams, reorder_for
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -114,6 +116,7 @@ class Service:
         self._settings = settings
         self._models = list(served.models)
         self._served = served.predictors[-1].name
+        self._tell_damage()
         self._memory_limit = memory_limit_bytes()
         self._root = root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         families = (f"{each}/" for each in (*FAMILIES, *_UNHEARD))
@@ -132,6 +135,7 @@ class Service:
             served.assets,
             served.forecasters,
         )
+        self._reorder = reorder_for(settings.streams, self._pipeline.table)
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         self._maintenance = maintenance = Maintenance()
@@ -166,7 +170,7 @@ class Service:
             self._pipeline,
             self._intake,
             self._conditions,
-            self._journal.mark,
+            self._mark,
             self._journal.forget,
         )
         self._history = History(
@@ -187,6 +191,7 @@ class Service:
             lambda: self._mqtt.connects if self._mqtt.connected else 0,
             self._conditions,
             self._journal,
+            self._reorder,
         )
         self._retrainer = Retrainer(
             settings,
@@ -256,10 +261,18 @@ class Service:
             )
             # What is there now stays: the collector need not look through torch again and again.
             gc.freeze()
+            gc.enable()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()
         log.info("stopped readings_scored=%d", self._pipeline.readings_scored)
+
+    def _tell_damage(self) -> None:
+        """Until another version serves."""
+        wanted = self._store.current(NEXT_STEP)
+        if wanted not in (SHIPPED, self._served):
+            why = f"version={wanted} can't be used, model={self._served} serves in its place"
+            self._conditions.begin("model", why)
 
     def _sweep_models(self) -> None:
         """Only now: before the directory was locked, what is unfinished may be another daemon's."""
@@ -277,8 +290,23 @@ class Service:
         self._journal.replay(
             self._state.journal,
             self._intake.reopen,
-            lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
+            self._score_again,
         )
+        if self._journal.replayed:
+            self._state.hurry()
+
+    def _score_again(self, readings: Readings) -> None:
+        if self._reorder is not None:
+            readings, _ = self._reorder.order(readings, time.monotonic())
+        self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts))
+
+    def _mark(self) -> int:
+        """On the pipeline's thread, or after it. What is held back is in no column yet: it goes
+        into the segment that begins here, and is held back again after a restart."""
+        number = self._journal.mark()
+        if self._reorder is not None:
+            self._journal.keep(self._reorder.held, NOTHING_SIFTED, urgent=False)
+        return number
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
@@ -343,6 +371,8 @@ class Service:
                 *(each for each in self._models if each["model"] != self._served),
                 label,
             ]
+        if serving != self._served:
+            self._conditions.end("model")
         self._served = serving
         document = {
             "step": step,

@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 
 from anomalyd import __version__
+from anomalyd.adapters.machine import give_back_memory
 from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.adapters.outbox import FILE, Outbox, Record
@@ -192,7 +193,10 @@ class Retrainer:
         if asked or (self._rules.every_h > 0.0 and self._clock() >= self._due_s):
             self._wanted.clear()
             self._due_s = self._clock() + self._rules.every_h * _HOUR_S
-            self._retrain("asked for" if asked else f"every {self._rules.every_h:g} h")
+            try:
+                self._retrain("asked for" if asked else f"every {self._rules.every_h:g} h")
+            finally:
+                give_back_memory()
 
     def _first_due_s(self) -> float:
         """After a whole interval; spread over it, so that a fleet doesn't train at one time."""
