@@ -32,7 +32,7 @@ def _ingest(
 def _batched(directory: Path) -> bool:
     held = True
     for shape in ("array", "sparkplug"):
-        cost = batched.measure(shape, channels=1000, readings=100_000)
+        cost = batched.measure(shape, channels=1000, readings=300_000)
         print(
             f"100 readings to a message, {shape}: {cost.decode_us:.2f} us CPU a reading to decode, "
             f"{cost.detect_us:.2f} us to judge, {cost.network_us:.2f} us the LSTM step alone, "
