@@ -25,8 +25,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -79,6 +80,16 @@ _OWN = ("status", "event", "model")
 _UNHEARD = ("score", "command", "reply")
 _LEAST_MEMORY = 256 * 2**20
 _BUSY = 0.1  # of the inbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The channels, as a scrape shows them. `stamp`: another one whenever one came or went."""
+
+    stamp: tuple[int, int]
+    rows: Rows
+    names: Sequence[str]
+    labels: Sequence[Mapping[str, str]]
 
 
 class Service:
@@ -194,13 +205,14 @@ class Service:
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
-            Collector(self._snapshot, settings.metrics).render,
+            Collector(self._snapshot, settings.metrics).pieces,
             self._healthy,
             self._ready,
             token=settings.http_token.get_secret_value() if settings.http_token else None,
             certificate=settings.http.certificate_file,
             key=settings.http.key_file,
         )
+        self._listing = _Listing((0, 0), np.arange(0), (), ())
         self._read_settings = read_settings
         self._stop = threading.Event()
         self._reload = threading.Event()
@@ -247,6 +259,7 @@ class Service:
             )
             # What is there now stays: the collector need not look through torch again and again.
             gc.freeze()
+            gc.enable()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()
@@ -270,6 +283,8 @@ class Service:
             self._intake.reopen,
             self._score_again,
         )
+        if self._journal.replayed:
+            self._state.hurry()
 
     def _score_again(self, readings: Readings) -> None:
         if self._reorder is not None:
@@ -394,8 +409,8 @@ class Service:
 
     def _snapshot(self) -> Snapshot:
         """Read-only, on the http thread: counters may be one batch apart from each other."""
-        pipeline, channels = self._pipeline, self._pipeline.table.listing()
-        rows = np.array([row for row, _ in channels], dtype=np.intp)
+        pipeline, channels = self._pipeline, self._list()
+        rows = channels.rows
         overdue = self._intake.overdue(rows, time.monotonic())
         disk = disk_usage(self._settings.state.directory)
         rejected = Counter(
@@ -426,6 +441,8 @@ class Service:
             retrained=dict(self._retrainer.results),
             retrain_progress=self._retrainer.progress,
             retrain_success_s=self._retrainer.success_s,
+            retrain_interval_s=self._settings.retrain.every_h * 3600.0,
+            model_judged_s=self._retrainer.judged_s,
             model_steps=dict(self._retrainer.steps),
             degraded=list(self._conditions.now()),
             alerts_unpublished=self._courier.unpublished,
@@ -440,15 +457,29 @@ class Service:
             mqtt_deaf=self._hearing.reconnects,
             inbox_messages=len(self._inbox),
             inbox_capacity=self._inbox.capacity,
-            channel_names=[channel.name for _, channel in channels],
-            channel_labels=[channel.labels for _, channel in channels],
+            channel_names=channels.names,
+            channel_labels=channels.labels,
             channels_silent=int(overdue.sum()),
             figures=_figures(pipeline, rows, overdue),
             disk_free_bytes=disk.free,
             disk_size_bytes=disk.size,
             memory_limit_bytes=self._memory_limit,
-            skill=pipeline.skill([row for row, _ in channels]),
+            skill=pipeline.skill(rows.tolist()),
         )
+
+    def _list(self) -> _Listing:
+        """The one of the last scrape, where no channel came or went since."""
+        table = self._pipeline.table
+        stamp = (len(table), table.retired)
+        if stamp != self._listing.stamp:
+            found = table.listing()
+            self._listing = _Listing(
+                stamp,
+                np.array([row for row, _ in found], dtype=np.intp),
+                [channel.name for _, channel in found],
+                [channel.labels for _, channel in found],
+            )
+        return self._listing
 
     # --- on the main thread -----------------------------------------------------------------
 

@@ -172,36 +172,56 @@ class Pipeline:
 
     def add(self, channel: Channel) -> int | None:
         """Make room for a new channel; its row, or None where there are too many."""
-        row = self.table.add(channel)
-        if row is None:
-            return None
-        rows = np.array([row])
-        self.predictors.join(row, channel.stream)
+        return self.add_all([channel])[0]
+
+    def add_all(self, channels: Sequence[Channel]) -> Sequence[int | None]:
+        """Make room for new channels; their rows, None where there are too many."""
+        found = [self.table.add(channel) for channel in channels]
+        streams: dict[int, list[int]] = {}
+        for row, channel in zip(found, channels, strict=True):
+            if row is not None:
+                streams.setdefault(channel.stream, []).append(row)
+        for index, rows in streams.items():
+            self._begin(np.array(rows, dtype=np.intp), index)
+        for row, channel in zip(found, channels, strict=True):
+            if row is None:
+                continue
+            if self._maintenance:
+                self._maintain(row, channel)
+            if channel.asset is not None:
+                self._join(row, channel, channel.asset)
+        return found
+
+    def _begin(self, rows: Rows, index: int) -> None:
+        """New channels of one stream, or of none (-1), have these rows."""
+        stream = self._streams[index] if index >= 0 else None
+        self.predictors.join(rows, index)
         for part in (
             self._windows, self._stillness, self._scorer, self._states, self._sustained
         ):  # fmt: skip
             part.reset(rows)
-        stream = self._streams[channel.stream] if channel.stream >= 0 else None
-        self._holds[row] = stream is not None and stream.report_by_exception
-        self._possible.reset(row, *((stream.physical, stream.max_rate) if stream else (None, None)))
-        grid_s = (stream.interval_s if stream else None) or 0.0
-        self._cadence.reset(rows, grid_s, bool(self._holds[row]))
-        self._score[row] = self._shown[row] = np.nan
-        self._limits.reset(row)
+        holds = stream is not None and stream.report_by_exception
+        self._holds[rows] = holds
+        bounds = (stream.physical, stream.max_rate) if stream else (None, None)
+        self._possible.reset(rows, *bounds)
+        self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0, holds)
+        self._score[rows] = self._shown[rows] = np.nan
+        self._limits.reset(rows, index)
         if self.shadow is not None:
             self.shadow.reset(rows)
-        self._silences.reset(row, not self._holds[row])
-        self._maintain(row, channel)
-        if channel.asset is not None:
-            if channel.asset not in self._assets:
-                self._assets[channel.asset] = self._free_assets.pop()
-            asset = self._assets[channel.asset]
-            judged = stream is None or channel.member not in stream.inputs
-            if not judged:
-                self._sustained.excuse(row)
-            self._relations.join(row, asset, judged, bool(self._holds[row]))
-            self._networks.join(row, asset, channel)
-        return row
+        self._silences.reset(rows, not holds)
+
+    def _join(self, row: int, channel: Channel, name: str) -> None:
+        """A new channel is a member of this asset."""
+        asset = self._assets.get(name)
+        if asset is None:
+            asset = self._assets[name] = self._free_assets.pop()
+        stream = self._streams[channel.stream] if channel.stream >= 0 else None
+        judged = stream is None or channel.member not in stream.inputs
+        if not judged:
+            self._sustained.excuse(row)
+        self._relations.join(row, asset, judged, bool(self._holds[row]))
+        self._networks.join(row, asset, channel)
 
     def maintain(self, windows: Sequence[Window]) -> None:
         """These channels are in maintenance, known ones and those to come, and no others."""

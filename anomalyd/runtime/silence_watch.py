@@ -57,9 +57,9 @@ class SilenceWatch:
         self._mortal = False
         """somebody has announced an end: before that, nobody need be looked up"""
 
-    def reset(self, row: int, watched: bool) -> None:
-        """A new channel has this row; where not `watched`, its silence means nothing."""
-        self._silence.reset(np.array([row]), watched)
+    def reset(self, rows: Rows, watched: bool) -> None:
+        """New channels have these rows; where not `watched`, their silence means nothing."""
+        self._silence.reset(rows, watched)
 
     def resume(self, now_s: float) -> None:
         """Nobody listened until now."""
