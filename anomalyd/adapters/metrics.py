@@ -85,6 +85,11 @@ _GAUGES = (
         "retrain_success_s",
         "When a challenger last passed the gate; 0 before the first since the start.",
     ),
+    (
+        "anomalyd_channels_drifted",
+        "channels_drifted",
+        "Channels whose residuals have grown or shrunk since the predictor learnt last.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -165,6 +170,7 @@ class Snapshot:
     retrained: Mapping[str, int]  # result
     retrain_progress: float
     retrain_success_s: float
+    channels_drifted: int
     model_steps: Mapping[str, int]  # step
     degraded: Sequence[str]  # names of the conditions that hold now
     alerts_unpublished: int
