@@ -95,6 +95,7 @@ class Site:
         self.alerts: list[Alert] = []
         self.steps: list[tuple[float, str, str, str]] = []
         self.errors: list[Floats] = []
+        self._told_alerts = 0
         conditions = Conditions()
         self.store = registry.open_store(folder, 16)
         served = registry.load((STREAM,), folder, 256, self.store)
@@ -138,9 +139,9 @@ class Site:
         if alert.transition == "raised":
             self.alerts.append(alert)
         at_s = START_S + _at_s(alert)
-        seq = int(at_s * 1e6) + len(self.alerts)
+        self._told_alerts += 1
         about = (alert.id, alert.channel, alert.kind, "", alert.transition, at_s)
-        self.outbox.add([Transition(seq, *about, msgspec.json.encode(alert))])
+        self.outbox.add([Transition(self._told_alerts, *about, msgspec.json.encode(alert))])
 
     def _told(self, step: str, version: str, reason: str) -> None:
         self.steps.append((self.now_s, step, version, reason))
