@@ -25,8 +25,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -43,7 +44,7 @@ from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
-from anomalyd.detection.reading import Flags, Floats, Rows
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
@@ -58,10 +59,11 @@ from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.receipts import NOTHING_SIFTED
 from anomalyd.runtime.reload import compare
 from anomalyd.runtime.retrain import Retrainer, Step
 from anomalyd.runtime.state import StateKeeper
-from anomalyd.runtime.streams import read_streams
+from anomalyd.runtime.streams import read_streams, reorder_for
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
@@ -78,6 +80,16 @@ _OWN = ("status", "event", "model")
 _UNHEARD = ("score", "command", "reply")
 _LEAST_MEMORY = 256 * 2**20
 _BUSY = 0.1  # of the inbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The channels, as a scrape shows them. `stamp`: another one whenever one came or went."""
+
+    stamp: tuple[int, int]
+    rows: Rows
+    names: Sequence[str]
+    labels: Sequence[Mapping[str, str]]
 
 
 class Service:
@@ -121,6 +133,7 @@ class Service:
             served.assets,
             served.forecasters,
         )
+        self._reorder = reorder_for(settings.streams, self._pipeline.table)
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         self._maintenance = maintenance = Maintenance()
@@ -156,7 +169,7 @@ class Service:
             self._pipeline,
             self._intake,
             self._conditions,
-            self._journal.mark,
+            self._mark,
             self._journal.forget,
         )
         self._history = History(
@@ -177,6 +190,7 @@ class Service:
             lambda: self._mqtt.connects if self._mqtt.connected else 0,
             self._conditions,
             self._journal,
+            self._reorder,
         )
         self._retrainer = Retrainer(
             settings,
@@ -192,13 +206,14 @@ class Service:
         self._http = HttpServer(
             settings.http.host,
             settings.http.port,
-            Collector(self._snapshot, settings.metrics).render,
+            Collector(self._snapshot, settings.metrics).pieces,
             self._healthy,
             self._ready,
             token=settings.http_token.get_secret_value() if settings.http_token else None,
             certificate=settings.http.certificate_file,
             key=settings.http.key_file,
         )
+        self._listing = _Listing((0, 0), np.arange(0), (), ())
         self._read_settings = read_settings
         self._stop = threading.Event()
         self._reload = threading.Event()
@@ -245,6 +260,7 @@ class Service:
             )
             # What is there now stays: the collector need not look through torch again and again.
             gc.freeze()
+            gc.enable()
             self._notifier.ready()
             self._watch()
             self._notifier.stopping()
@@ -266,8 +282,23 @@ class Service:
         self._journal.replay(
             self._state.journal,
             self._intake.reopen,
-            lambda readings: self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts)),
+            self._score_again,
         )
+        if self._journal.replayed:
+            self._state.hurry()
+
+    def _score_again(self, readings: Readings) -> None:
+        if self._reorder is not None:
+            readings, _ = self._reorder.order(readings, time.monotonic())
+        self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts))
+
+    def _mark(self) -> int:
+        """On the pipeline's thread, or after it. What is held back is in no column yet: it goes
+        into the segment that begins here, and is held back again after a restart."""
+        number = self._journal.mark()
+        if self._reorder is not None:
+            self._journal.keep(self._reorder.held, NOTHING_SIFTED, urgent=False)
+        return number
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
         return [f"{self._command_topics}+"] if settings.commands.enabled else []
@@ -382,8 +413,8 @@ class Service:
 
     def _snapshot(self) -> Snapshot:
         """Read-only, on the http thread: counters may be one batch apart from each other."""
-        pipeline, channels = self._pipeline, self._pipeline.table.listing()
-        rows = np.array([row for row, _ in channels], dtype=np.intp)
+        pipeline, channels = self._pipeline, self._list()
+        rows = channels.rows
         overdue = self._intake.overdue(rows, time.monotonic())
         disk = disk_usage(self._settings.state.directory)
         rejected = Counter(
@@ -415,6 +446,8 @@ class Service:
             retrain_progress=self._retrainer.progress,
             retrain_success_s=self._retrainer.success_s,
             channels_drifted=int(pipeline.drift.drifted(rows).sum()),
+            retrain_interval_s=self._settings.retrain.every_h * 3600.0,
+            model_judged_s=self._retrainer.judged_s,
             model_steps=dict(self._retrainer.steps),
             degraded=list(self._conditions.now()),
             alerts_unpublished=self._courier.unpublished,
@@ -429,15 +462,29 @@ class Service:
             mqtt_deaf=self._hearing.reconnects,
             inbox_messages=len(self._inbox),
             inbox_capacity=self._inbox.capacity,
-            channel_names=[channel.name for _, channel in channels],
-            channel_labels=[channel.labels for _, channel in channels],
+            channel_names=channels.names,
+            channel_labels=channels.labels,
             channels_silent=int(overdue.sum()),
             figures=_figures(pipeline, rows, overdue),
             disk_free_bytes=disk.free,
             disk_size_bytes=disk.size,
             memory_limit_bytes=self._memory_limit,
-            skill=pipeline.skill([row for row, _ in channels]),
+            skill=pipeline.skill(rows.tolist()),
         )
+
+    def _list(self) -> _Listing:
+        """The one of the last scrape, where no channel came or went since."""
+        table = self._pipeline.table
+        stamp = (len(table), table.retired)
+        if stamp != self._listing.stamp:
+            found = table.listing()
+            self._listing = _Listing(
+                stamp,
+                np.array([row for row, _ in found], dtype=np.intp),
+                [channel.name for _, channel in found],
+                [channel.labels for _, channel in found],
+            )
+        return self._listing
 
     # --- on the main thread -----------------------------------------------------------------
 

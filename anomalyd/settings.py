@@ -217,6 +217,13 @@ class Stream(Section):
         "seed",
         description="what the broker retains: no reading, a new channel's last value, or a reading",
     )
+    reorder_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="with times in the payload: readings wait so long for earlier ones, and are "
+        "scored in order; 0 = on arrival, and those that come out of order are rejected as late",
+    )
     report_by_exception: bool = Field(
         False,
         description="silence means that the value holds: no channel of it is stale, stuck or in a "
@@ -225,6 +232,12 @@ class Stream(Section):
     forecast_model: Path | None = Field(
         None, description="forecaster for channels with limits; absent = the shipped one"
     )
+
+    @model_validator(mode="after")
+    def _order_needs_times(self) -> Self:
+        if self.reorder_s and self.format == "auto" and self.time is None:
+            raise ValueError("reorder_s needs `time`: on arrival nothing is out of order")
+        return self
 
     @model_validator(mode="after")
     def _physical_is_a_range(self) -> Self:

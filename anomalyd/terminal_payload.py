@@ -75,7 +75,7 @@ def _rows(
     for name, reason in series.refused:
         yield _Row(f"{match.channel}/{name}" if name else match.channel, refused=reason)
     if series.dead:
-        yield _Row(match.channel, refused=f"a death: the channels of {len(series.dead)} devices")
+        yield _Row(match.channel, refused="a death: its channels are stale")
     elif not series.names and not series.refused:
         yield _Row(match.channel, refused="no reading in it")
 

@@ -57,6 +57,7 @@ STREAM: dict[str, Any] = {
     "physical": [-40.0, 150.0],
     "max_rate": 20.0,
     "retained": "seed",
+    "reorder_s": 2.0,
     "report_by_exception": True,
     "forecast_model": "limits.safetensors",
 }

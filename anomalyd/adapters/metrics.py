@@ -1,13 +1,13 @@
 """The text that Prometheus scrapes.
 
-`service.py` builds one `Collector`; `http.py` is given its `render`, and calls it on the thread
-`http` only, so the cache needs no lock. The collector looks at a `Snapshot` that the runtime makes
-at scrape time; it counts nothing itself and never reaches into the pipeline.
+`service.py` builds one `Collector`; `http.py` is given its `pieces`, and runs one of them at a time
+on the thread `http` only, so the cache needs no lock. The collector looks at a `Snapshot` that the
+runtime makes at scrape time; it counts nothing itself and never reaches into the pipeline.
 
 The fixed families go through prometheus_client. The series of each channel are written as text with
 cached label prefixes, and a channel that is no longer in the snapshot is gone from the next scrape.
-`metrics.per_channel` bounds them. A text is served again for `_REST` times as long as it took to
-write: however often somebody scrapes, scoring keeps nine tenths of the interpreter.
+`metrics.per_channel` bounds them. The text comes in pieces, each the work of well below a
+millisecond: whoever writes it keeps the interpreter from the pipeline no longer than that.
 
 A stream's wildcards become labels. A name that Prometheus or this file already uses (`channel`,
 `instance`, `job`, `le`, `quantile`, or `__` in front) gets `label_` in front, so `{instance}` is
@@ -18,11 +18,10 @@ get a `_` behind.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, compress, product
-from operator import itemgetter, mod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from prometheus_client.core import (
 
 from anomalyd.settings import Metrics
 
+Flags = NDArray[np.bool_]
 _Lines = tuple[Any, ...]
 """the labels, and a format of a line for each of FIGURES"""
 
@@ -90,6 +90,16 @@ _GAUGES = (
         "channels_drifted",
         "Channels whose residuals have grown or shrunk since the predictor learnt last.",
     ),
+    (
+        "anomalyd_retrain_interval_seconds",
+        "retrain_interval_s",
+        "How often it is to retrain by itself; 0: never.",
+    ),
+    (
+        "anomalyd_model_judged_timestamp_seconds",
+        "model_judged_s",
+        "When what serves was last held against a newer model; before the first, the start.",
+    ),
     ("anomalyd_inbox_messages", "inbox_messages", "Messages received and not yet scored."),
     ("anomalyd_inbox_capacity", "inbox_capacity", "Messages that the inbox holds at most."),
     (
@@ -124,7 +134,7 @@ _GAUGES = (
 
 _PERCENTILES = (10, 50, 90)
 _TAKEN = frozenset({"channel", "instance", "job", "le", "quantile"})
-_REST = 9.0
+_CHANNELS_A_PIECE = 500
 
 FIGURES = (
     ("anomalyd_score", "Anomaly score of a channel's last reading; 1 is the alert threshold."),
@@ -147,7 +157,8 @@ class Snapshot:
 
     `latency_counts` has one count per bucket (not cumulative) and one more for what was slower
     than the last of `latency_bounds_s`. `channel_names`, `channel_labels` and `figures` are columns
-    of the same length; a figure that is NaN has no series.
+    of the same length; a figure that is NaN has no series. While no channel comes or goes,
+    `channel_names` is the same object.
     """
 
     version: str
@@ -171,6 +182,8 @@ class Snapshot:
     retrain_progress: float
     retrain_success_s: float
     channels_drifted: int
+    retrain_interval_s: float
+    model_judged_s: float
     model_steps: Mapping[str, int]  # step
     degraded: Sequence[str]  # names of the conditions that hold now
     alerts_unpublished: int
@@ -202,52 +215,65 @@ class Collector:
         self,
         snapshot: Callable[[], Snapshot],
         metrics: Metrics,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._snapshot = snapshot
         self._metrics = metrics
-        self._clock = clock
-        self._text = b""
-        self._good_until = -np.inf
         self._known: dict[str, _Lines] = {}
+        self._names: Sequence[str] = ()
+        self._columns = np.arange(0)
+        self._lines: Sequence[_Lines] = ()
+        self._formats: dict[tuple[int, int], tuple[bytes, str]] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
 
-    def render(self) -> bytes:
-        """The exposition, in the text format 0.0.4."""
-        began = self._clock()
-        if began >= self._good_until:
-            self._text = self._write()
-            ended = self._clock()
-            self._good_until = ended + _REST * (ended - began)
-        return self._text
-
-    def _write(self) -> bytes:
+    def pieces(self) -> Iterator[bytes]:
+        """The exposition, in the text format 0.0.4; no two at a time."""
         snapshot = self._snapshot()
         registry = CollectorRegistry()
         registry.register(_Families(snapshot))
-        series = "".join(self._series(snapshot)).encode(errors="replace")
-        return generate_latest(registry) + series + generate_latest(self._process)
+        yield generate_latest(registry)
+        yield from self._series(snapshot)
+        yield generate_latest(self._process)
 
-    def _series(self, snapshot: Snapshot) -> Iterator[str]:
-        known, current = self._known, {}
+    def _series(self, snapshot: Snapshot) -> Iterator[bytes]:
         columns = self._shown(snapshot)
+        lines = self._lines_of(snapshot, columns)
+        for place, (family, meaning) in enumerate(FIGURES):
+            yield f"# HELP {family} {meaning}\n# TYPE {family} gauge\n".encode()
+            for begin in range(0, columns.size, _CHANNELS_A_PIECE):
+                piece = slice(begin, begin + _CHANNELS_A_PIECE)
+                figures = snapshot.figures[place, columns[piece]]
+                there = ~np.isnan(figures)
+                # One call of C for all of a piece's lines: nothing in Python is done for each.
+                form = self._format(place, begin, lines[piece], there)
+                yield (form % tuple(figures[there].tolist())).encode(errors="replace")
+
+    def _format(self, place: int, begin: int, lines: Sequence[_Lines], there: Flags) -> str:
+        """Of the piece of a family that begins there, for the channels that have a figure."""
+        known, text = self._formats.get((place, begin), (b"", ""))
+        if known != there.tobytes():
+            known = there.tobytes()
+            text = "".join(compress(map(itemgetter(place + 1), lines), there.tolist()))
+            self._formats[place, begin] = known, text
+        return text
+
+    def _lines_of(self, snapshot: Snapshot, columns: NDArray[np.intp]) -> Sequence[_Lines]:
+        """Of the channels in `columns`; those of the last scrape, where no channel came or went."""
+        if snapshot.channel_names is self._names and np.array_equal(columns, self._columns):
+            return self._lines
+        known, current = self._known, {}
         for at in columns.tolist():
             name, labels = snapshot.channel_names[at], snapshot.channel_labels[at]
             lines = known.get(name)
             if lines is None or lines[0] != labels:
                 lines = (dict(labels), *_lines(name, labels))
             current[name] = lines
-        self._known = current
-        for place, (family, meaning) in enumerate(FIGURES):
-            yield f"# HELP {family} {meaning}\n# TYPE {family} gauge\n"
-            figures = snapshot.figures[place, columns]
-            there = ~np.isnan(figures)
-            formats = compress(map(itemgetter(place + 1), current.values()), there.tolist())
-            # One call of C for all of a family's lines: nothing in Python is done for each.
-            yield "".join(map(mod, formats, figures[there].tolist()))
+        self._known, self._lines = current, list(current.values())
+        self._names, self._columns = snapshot.channel_names, columns
+        self._formats.clear()
+        return self._lines
 
     def _shown(self, snapshot: Snapshot) -> NDArray[np.intp]:
         """Places of the channels that have series."""

@@ -51,6 +51,12 @@ class Manifest(msgspec.Struct, frozen=True):
     """JSON, whatever the caller keeps beside the arrays"""
 
 
+class _Form(msgspec.Struct, frozen=True):
+    """What a manifest of any version says."""
+
+    format: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One that is valid."""
@@ -179,7 +185,7 @@ def _manifest(path: Path, text: bytes) -> Manifest:
     if hashlib.sha256(line[:-1]).hexdigest().encode() != digest:
         raise StateError(f"{path}: damaged, it differs from its checksum")
     try:
-        form = msgspec.json.decode(line, type=dict[str, Any]).get("format")
+        form = msgspec.json.decode(line, type=_Form).format
         if form != FORMAT:
             raise StateError(f"{path}: format {form!r}, but this version reads {FORMAT}")
         return msgspec.json.decode(line, type=Manifest)

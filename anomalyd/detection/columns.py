@@ -82,8 +82,16 @@ def _walk(owner: object, name: str, seen: set[int]) -> Iterator[tuple[str, NDArr
 
 def _parts(owner: object) -> Iterator[tuple[str, object]]:
     if isinstance(owner, list | tuple):
-        yield from ((str(index), value) for index, value in enumerate(owner))
+        # Lists as long as the table, of numbers or channels, take a tenth of a second otherwise.
+        if any(map(_may_hold, set(map(type, owner)))):
+            yield from ((str(index), value) for index, value in enumerate(owner))
     elif type(owner).__module__.partition(".")[0] == "anomalyd":
         yield from (
             (key.lstrip("_"), value) for key, value in getattr(owner, "__dict__", {}).items()
         )
+
+
+def _may_hold(kind: type) -> bool:
+    """A column may be in things of this type."""
+    own = kind.__module__.partition(".")[0] == "anomalyd" and kind.__dictoffset__ != 0
+    return own or issubclass(kind, np.ndarray | list | tuple)

@@ -22,11 +22,13 @@ class Possible:
         self.bounded = False
         """some channel has bounds of its own"""
 
-    def reset(self, row: int, physical: tuple[float, float] | None, max_rate: float | None) -> None:
-        """Bounds of a new channel, None where there are none: channel units, and those a second."""
+    def reset(
+        self, rows: Rows, physical: tuple[float, float] | None, max_rate: float | None
+    ) -> None:
+        """Bounds of new channels, None where there are none: channel units, and those a second."""
         low, high = physical or (-LARGEST_VALUE, LARGEST_VALUE)
-        self._range[row] = max(low, -LARGEST_VALUE), min(high, LARGEST_VALUE)
-        self._fastest[row] = max_rate or np.inf
+        self._range[rows] = max(low, -LARGEST_VALUE), min(high, LARGEST_VALUE)
+        self._fastest[rows] = max_rate or np.inf
         self.bounded |= physical is not None or max_rate is not None
 
     def judge(self, rows: Rows, values: Floats, last: Floats, since_s: Floats) -> Flags:

@@ -76,6 +76,10 @@ class Readings:
         return Readings(self.rows[chosen], self.times[chosen], self.values[chosen])
 
 
+NOTHING = Readings(np.empty(0, np.intp), np.empty(0), np.empty(0))
+"""no readings"""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """What is said of B readings, in their order. Unknown figures are NaN."""

@@ -3,7 +3,8 @@
 What is normal is learnt from each channel's own silences. The longest of n silences, times four,
 is exceeded by chance once in n^4 of them where a sensor speaks at random (exponential times), and
 never where it speaks by a clock; a channel that came back by itself was judged too soon, and its
-bound doubles. A reading that is refused is no word. Owned by the pipeline thread: no locks.
+bound doubles. A reading that is refused is no word. Who announced its end is silent at once, and
+teaches nothing by it. Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Silence:
         self._caution = np.ones(capacity)
         self._seen = np.zeros(capacity, dtype=np.int64)
         self._told = np.zeros(capacity, dtype=np.bool_)
+        self._died = np.full(capacity, np.inf)
         self._skips = np.ones(capacity, dtype=np.bool_)
         self._watched = np.zeros(capacity, dtype=np.bool_)
 
@@ -38,6 +40,7 @@ class Silence:
         self._caution[rows] = 1.0
         self._seen[rows] = 0
         self._told[rows] = False
+        self._died[rows] = np.inf
         self._skips[rows] = True
         self._watched[rows] = watched
 
@@ -87,6 +90,28 @@ class Silence:
     def tell(self, rows: Rows) -> None:
         """Those in `rows` are known to be silent."""
         self._told[rows] = True
+
+    def die(self, rows: Rows, now_s: float) -> Rows:
+        """Their end was announced at `now_s`, on the listener's clock. Those that are silent from
+        now on; the others were told before."""
+        alive = rows[~self._told[rows]]
+        self._told[alive] = True
+        self._died[alive] = now_s
+        return alive
+
+    def revive(self, rows: Rows, now_s: float) -> Rows:
+        """Those of `rows` whose end had been announced, and whom something was heard of: their
+        silence is counted from `now_s`, and this one isn't their own."""
+        back = np.unique(rows[self.died_s(rows) < np.inf])
+        self._told[back] = False
+        self._died[back] = np.inf
+        self._heard[back] = now_s
+        self._skips[back] = True
+        return back
+
+    def died_s(self, rows: Rows) -> Floats:
+        """(B,) when the end was announced; inf: it wasn't."""
+        return self._died[rows]
 
     def told(self, rows: Rows) -> Flags:
         """(B,) it is known to be silent."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anomalyd.adapters.codec import Decoded, Refused, Series
+from anomalyd.adapters.codec import Decoded, Refused, Series, sparkplug
 from anomalyd.adapters.codec.payload import Time
 from anomalyd.adapters.topics import Match
 from anomalyd.detection.channels import Channel
@@ -73,10 +73,10 @@ class Intake:
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
-        self.deaths = 0
-        """devices that told that they are gone"""
         self.rebirths = Rebirths()
         self._dead: dict[int, None] = {}
+        self._rows_of_node: dict[str, set[int]] = {}
+        """Sparkplug node -> rows of it and of its devices, spoken or restored"""
         self._seeds: dict[int, tuple[float, float | str | None, float]] = {}
 
     @property
@@ -143,7 +143,9 @@ class Intake:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
         self._dead.pop(row, None)
         # Its topic's other channels are found again when they speak.
-        route = self._routes.get(self._topic_of.pop(row, ""))
+        place = self._topic_of.pop(row, "")
+        route = self._routes.get(place)
+        self._leave_node(row, place)
         for topic in route.topics if route else ():
             self._routes.pop(topic, None)
         log.info("channel=%s retired", self._pipeline.table[row].name)
@@ -151,7 +153,8 @@ class Intake:
         return self._pipeline.retire(row, now_s)
 
     def take_dead(self) -> Rows:
-        """(rows,) of channels whose devices have told that they are gone, since the last call."""
+        """(rows,) of channels whose devices have told that they are gone since the last call, and
+        have said nothing after it."""
         dead, self._dead = self._dead, {}
         return np.fromiter(dead, dtype=np.intp, count=len(dead))
 
@@ -185,7 +188,9 @@ class Intake:
     def adopt(self, topics: Mapping[int, str], now_s: float) -> None:
         """Know the restored channels (row -> topic) as if they had spoken at `now_s`, monotonic:
         nobody knows who did while the daemon was down."""
-        self._topic_of.update({row: topic for row, topic in topics.items() if topic})
+        for row, place in topics.items():
+            if place:
+                self._place(row, place)
         self._heard[list(topics)] = now_s
 
     def flush(self, now_s: float) -> None:
@@ -242,22 +247,37 @@ class Intake:
         route.topics.update((topic, route.place))
         self._routes[topic] = self._routes[route.place] = route
 
+    def _place(self, row: int, place: str) -> None:
+        self._topic_of[row] = place
+        node = sparkplug.node_of(place)
+        if node:
+            self._rows_of_node.setdefault(node, set()).add(row)
+
+    def _leave_node(self, row: int, place: str) -> None:
+        node = sparkplug.node_of(place)
+        rows = self._rows_of_node.get(node)
+        if rows is not None:
+            rows.discard(row)
+            if not rows:
+                del self._rows_of_node[node]
+
     def _die(self, place: str, now_s: float) -> None:
-        route = self._routes.get(place)
-        if route is None:
-            return
-        self.deaths += 1
-        self._dead.update(dict.fromkeys(route.rows.values()))
-        what = "device=%.200s told its end: %d channels are dead"
-        self._sparse.warning(place, now_s, what, route.match.channel, len(route.rows))
+        node = sparkplug.node_of(place)
+        rows = sorted(self._rows_of_node.get(node, ()))
+        if place != node:
+            rows = [row for row in rows if self._topic_of[row] == place]
+        if rows:
+            self._dead.update(dict.fromkeys(rows))
+            what = "device=%.200s told its end: %d channels are dead"
+            self._sparse.warning(place, now_s, what, place, len(rows))
 
     def _read_series(
         self, message: Message, route: _Route, series: Series, batch: _Batch, clock_offset_s: float
     ) -> None:
         if series.ask:
             self.rebirths.ask(series.ask, message.arrived)
-        for place in series.dead:
-            self._die(place, message.arrived)
+        if series.dead:
+            self._die(series.dead, message.arrived)
         for field_, reason in series.refused:
             self._refuse(reason, message, f"field {field_!r:.60} of the message")
         found = list(map(route.rows.get, series.names))
@@ -267,6 +287,9 @@ class Intake:
                     self._open(message, route, name, series.units.get(name, ""))
             found = list(map(route.rows.get, series.names))
         placed = [row for row in found if row is not None]
+        if self._dead:
+            for row in placed:
+                self._dead.pop(row, None)
         values, times = series.values, series.times
         if series.ages:
             now = message.arrived + clock_offset_s
@@ -306,7 +329,7 @@ class Intake:
         route.rows[name] = row
         route.held.add(row)
         self._remember(route, message.topic)
-        self._topic_of[row] = route.place
+        self._place(row, route.place)
         return row
 
     def _overflow(self, message: Message) -> None:

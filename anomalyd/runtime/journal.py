@@ -24,7 +24,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from anomalyd.adapters.segments import Segments, record
 from anomalyd.detection.channels import ChannelTable
-from anomalyd.detection.reading import Readings
+from anomalyd.detection.reading import Readings, Rows
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.receipts import Receipts, Sifted
 
@@ -45,6 +45,7 @@ _COUNTS = struct.Struct("<III")
 _SLOW_S = 2.0
 _ALERT_WAITS_S = 0.5
 _RETRY_S = 1.0
+_AT_ONCE = 8192  # readings that are replayed in one step
 _MOST_WAITING = 64_000_000
 _MB = 1_000_000
 
@@ -129,18 +130,7 @@ class Journal:
         try:
             numbers = self._segments.find()
             for number in numbers:
-                rows: dict[int, int] = {}
-                for body in self._segments.read(number):
-                    kept = _decode(body)
-                    self.receipts.note(kept.ids, kept.digests)
-                    if number < since:
-                        continue
-                    for row, topic, name in kept.channels:
-                        rows[row] = -1 if (found := find(topic, name)) is None else found
-                    readings = _moved(kept.readings, rows)
-                    left_out += len(kept.readings) - len(readings)
-                    self.replayed += len(readings)
-                    step(readings)
+                left_out += self._replay(number, number >= since, find, step)
             self._number = max([since, *numbers]) + 1
         except (OSError, ValueError, msgspec.MsgspecError, struct.error) as error:
             self._number = max([since, self._number, int(time.time())]) + 1
@@ -150,6 +140,37 @@ class Journal:
                 "journal replayed readings=%d left_out=%d seconds=%.1f",
                 self.replayed, left_out, time.monotonic() - began,
             )  # fmt: skip
+
+    def _replay(
+        self,
+        number: int,
+        wanted: bool,
+        find: Callable[[str, str], int | None],
+        step: Callable[[Readings], None],
+    ) -> int:
+        """A segment, many batches in one step; how many readings have no channel any more. Where
+        it is not `wanted`, of its messages is only noted which they were."""
+        rows, left_out = np.full(self._table.capacity, -1, dtype=np.intp), 0
+        waiting: list[Readings] = []
+        for body in self._segments.read(number):
+            kept = _decode(body)
+            self.receipts.note(kept.ids, kept.digests)
+            if not wanted:
+                continue
+            for row, topic, name in kept.channels:
+                rows = _longer(rows, row)
+                rows[row] = -1 if (found := find(topic, name)) is None else found
+            at = rows[kept.readings.rows]
+            moved = Readings(at, kept.readings.times, kept.readings.values).take(at >= 0)
+            left_out += len(kept.readings) - len(moved)
+            self.replayed += len(moved)
+            waiting.append(moved)
+            if sum(map(len, waiting)) >= _AT_ONCE:
+                step(_joined(waiting))
+                waiting = []
+        if waiting:
+            step(_joined(waiting))
+        return left_out
 
     def start(self) -> None:
         self._queue.put(_Begin(self._number))
@@ -225,13 +246,27 @@ class Journal:
 
     def _run(self) -> None:
         try:
-            while self._pass(self._queue.get()):
+            while self._pass(self._next()):
                 pass
         except Exception:
             trace = " | ".join(traceback.format_exc().splitlines()[1:])
             log.critical("the journal thread died: %s", trace)
         finally:
             self._segments.close()
+
+    def _next(self) -> _Batch | _Begin | _Forget | None:
+        """What comes next. A disk that failed is tried meanwhile, with a record of nothing: where
+        no more readings come, the condition would outlast its cause."""
+        while True:
+            if CONDITION not in self._conditions.now():
+                return self._queue.get()
+            try:
+                return self._queue.get(timeout=max(self._retry_s - time.monotonic(), 0.0))
+            except queue.Empty:
+                try:
+                    self._append(record(_COUNTS.pack(0, 0, 0)), sync=True)
+                except OSError as error:
+                    self._fail(error)
 
     def _pass(self, first: _Batch | _Begin | _Forget | None) -> bool:
         """Everything that waits; the batches that come one after the other in one piece."""
@@ -351,12 +386,16 @@ def _decode(body: bytes) -> _Kept:
     )
 
 
-def _moved(readings: Readings, rows: Mapping[int, int]) -> Readings:
-    """With today's rows, without the channels that have none."""
-    if not len(readings):
-        return readings
-    moved = np.full(int(readings.rows.max()) + 1, -1, dtype=np.intp)
-    known = [row for row in rows if row < moved.size]
-    moved[known] = [rows[row] for row in known]
-    at = moved[readings.rows]
-    return Readings(at, readings.times, readings.values).take(at >= 0)
+def _longer(rows: Rows, row: int) -> Rows:
+    """With a place for `row`: the table may have been larger."""
+    missing = row + 1 - rows.size
+    return np.pad(rows, (0, missing), constant_values=-1) if missing > 0 else rows
+
+
+def _joined(batches: Sequence[Readings]) -> Readings:
+    """One after the other."""
+    return Readings(
+        np.concatenate([each.rows for each in batches]),
+        np.concatenate([each.times for each in batches]),
+        np.concatenate([each.values for each in batches]),
+    )

@@ -103,17 +103,15 @@ class LimitWatch:
 
     # --- channels ---------------------------------------------------------------------------
 
-    def reset(self, row: int) -> None:
-        """A new channel has this row."""
-        index = self._table[row].stream
+    def reset(self, rows: Rows, index: int) -> None:
+        """New channels of one stream, or of none (-1), have these rows."""
         stream = self._streams[index] if index >= 0 else None
         limited = stream is not None and not (stream.low is None and stream.high is None)
-        self._limited[row] = limited
+        self._limited[rows] = limited
         if stream is None or not limited:
             return
         self._any = True
-        rows = np.array([row])
-        self._forecaster[row] = index
+        self._forecaster[rows] = index
         self._blocks.reset(rows)
         low = -np.inf if stream.low is None else stream.low
         self._approach.reset(rows, low, np.inf if stream.high is None else stream.high)

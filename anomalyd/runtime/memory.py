@@ -17,7 +17,7 @@ is found by `detection/columns.py`; here stand the kinds of columns, and what is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -301,13 +301,13 @@ def _moved(facts: Facts, streams: Sequence[Stream]) -> list[tuple[Channel, bool]
         now[index] = ours.index(theirs) if theirs in ours else -1
     moved = []
     for each in facts.channels:
-        channel = Channel(each.name, each.labels, each.stream, each.unit, each.asset, each.member)
         goes_on = each.stream < 0 or now[each.stream] >= 0
         asset = each.asset
         if asset is not None:
             # An asset is named by its stream's number too; one that ends must meet no other.
             asset = f"{now[each.stream] if goes_on else 'over'}:{asset.partition(':')[2]}"
-        moved.append((replace(channel, stream=now[each.stream], asset=asset), goes_on))
+        channel = Channel(each.name, each.labels, now[each.stream], each.unit, asset, each.member)
+        moved.append((channel, goes_on))
     return moved
 
 
@@ -315,7 +315,7 @@ def _add(
     pipeline: Pipeline, channels: Sequence[tuple[Channel, bool]]
 ) -> tuple[Rows, NDArray[np.bool_]]:
     """(B,) rows, -1 where the table is full, and which go on."""
-    rows = [pipeline.add(channel) for channel, _ in channels]
+    rows = pipeline.add_all([channel for channel, _ in channels])
     return (
         np.array([-1 if row is None else row for row in rows], dtype=np.intp),
         np.array([goes_on for _, goes_on in channels], dtype=np.bool_),

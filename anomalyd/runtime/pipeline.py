@@ -27,6 +27,7 @@ from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
     LARGEST_VALUE,
+    NOTHING,
     STATE_NAMES,
     Flags,
     Floats,
@@ -69,8 +70,7 @@ class Outcome:
     @staticmethod
     def of(alerts: Sequence[Alert]) -> Outcome:
         """Alerts that no reading led to."""
-        nothing = np.empty(0)
-        return Outcome(Verdicts.blank(Readings(np.empty(0, np.intp), nothing, nothing)), alerts)
+        return Outcome(Verdicts.blank(NOTHING), alerts)
 
 
 class Parts(NamedTuple):
@@ -174,36 +174,56 @@ class Pipeline:
 
     def add(self, channel: Channel) -> int | None:
         """Make room for a new channel; its row, or None where there are too many."""
-        row = self.table.add(channel)
-        if row is None:
-            return None
-        rows = np.array([row])
-        self.predictors.join(row, channel.stream)
+        return self.add_all([channel])[0]
+
+    def add_all(self, channels: Sequence[Channel]) -> Sequence[int | None]:
+        """Make room for new channels; their rows, None where there are too many."""
+        found = [self.table.add(channel) for channel in channels]
+        streams: dict[int, list[int]] = {}
+        for row, channel in zip(found, channels, strict=True):
+            if row is not None:
+                streams.setdefault(channel.stream, []).append(row)
+        for index, rows in streams.items():
+            self._begin(np.array(rows, dtype=np.intp), index)
+        for row, channel in zip(found, channels, strict=True):
+            if row is None:
+                continue
+            if self._maintenance:
+                self._maintain(row, channel)
+            if channel.asset is not None:
+                self._join(row, channel, channel.asset)
+        return found
+
+    def _begin(self, rows: Rows, index: int) -> None:
+        """New channels of one stream, or of none (-1), have these rows."""
+        stream = self._streams[index] if index >= 0 else None
+        self.predictors.join(rows, index)
         for part in (
             self._windows, self._stillness, self._scorer, self._states, self._sustained, self.drift
         ):  # fmt: skip
             part.reset(rows)
-        stream = self._streams[channel.stream] if channel.stream >= 0 else None
-        self._holds[row] = stream is not None and stream.report_by_exception
-        self._possible.reset(row, *((stream.physical, stream.max_rate) if stream else (None, None)))
-        grid_s = (stream.interval_s if stream else None) or 0.0
-        self._cadence.reset(rows, grid_s, bool(self._holds[row]))
-        self._score[row] = self._shown[row] = np.nan
-        self._limits.reset(row)
+        holds = stream is not None and stream.report_by_exception
+        self._holds[rows] = holds
+        bounds = (stream.physical, stream.max_rate) if stream else (None, None)
+        self._possible.reset(rows, *bounds)
+        self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0, holds)
+        self._score[rows] = self._shown[rows] = np.nan
+        self._limits.reset(rows, index)
         if self.shadow is not None:
             self.shadow.reset(rows)
-        self._silences.reset(row, not self._holds[row])
-        self._maintain(row, channel)
-        if channel.asset is not None:
-            if channel.asset not in self._assets:
-                self._assets[channel.asset] = self._free_assets.pop()
-            asset = self._assets[channel.asset]
-            judged = stream is None or channel.member not in stream.inputs
-            if not judged:
-                self._sustained.excuse(row)
-            self._relations.join(row, asset, judged, bool(self._holds[row]))
-            self._networks.join(row, asset, channel)
-        return row
+        self._silences.reset(rows, not holds)
+
+    def _join(self, row: int, channel: Channel, name: str) -> None:
+        """A new channel is a member of this asset."""
+        asset = self._assets.get(name)
+        if asset is None:
+            asset = self._assets[name] = self._free_assets.pop()
+        stream = self._streams[channel.stream] if channel.stream >= 0 else None
+        judged = stream is None or channel.member not in stream.inputs
+        if not judged:
+            self._sustained.excuse(row)
+        self._relations.join(row, asset, judged, bool(self._holds[row]))
+        self._networks.join(row, asset, channel)
 
     def maintain(self, windows: Sequence[Window]) -> None:
         """These channels are in maintenance, known ones and those to come, and no others."""
@@ -292,6 +312,8 @@ class Pipeline:
         verdicts = Verdicts.blank(readings)
         alerts: list[Alert] = []
         if len(readings):
+            if now_s is not None:
+                alerts += self._silences.revive(readings.rows, now_s)
             groups = self._relations.group(readings.rows)
             for chosen in rounds(readings.rows, groups, self._relations.fits):
                 alerts += self._round(readings.take(chosen), chosen, verdicts, now_s)
@@ -335,6 +357,12 @@ class Pipeline:
             return Outcome.of([])
         self._relations.rest(rows)
         return Outcome.of(self._silences.tell(rows))
+
+    def die(self, rows: Rows, now_s: float) -> Outcome:
+        """The devices of these channels have announced their end: they are stale at once."""
+        rows = rows[~self._states.in_maintenance(rows, np.full(rows.size, now_s))]
+        self._relations.rest(rows)
+        return Outcome.of(self._silences.die(rows, now_s))
 
     def resume(self, now_s: float) -> None:
         """Nobody listened until now: silences are counted from here."""

@@ -41,12 +41,12 @@ class Predictors:
         """That one."""
         return self.each[self.default]
 
-    def join(self, row: int, stream: int) -> None:
-        """A new channel; `stream`: -1 = of none."""
-        self.of_row[row] = self._of_stream[stream]
-        self.each[self._of_stream[stream]].reset(np.array([row]))
-        self.expected[row] = np.nan
-        self.scale[row] = np.nan
+    def join(self, rows: Rows, stream: int) -> None:
+        """New channels; `stream`: -1 = of none."""
+        self.of_row[rows] = self._of_stream[stream]
+        self.each[self._of_stream[stream]].reset(rows)
+        self.expected[rows] = np.nan
+        self.scale[rows] = np.nan
 
     def name(self, row: int) -> str:
         """Of the one that serves the channel."""

@@ -36,6 +36,9 @@ class Sifted:
     """(Q,) and what they said"""
 
 
+NOTHING_SIFTED = Sifted((), _NONE, _NONE.astype(np.uint16), _NONE.astype(np.uint32))
+
+
 class Receipts:
     """The newest message of each packet id."""
 

@@ -7,21 +7,22 @@ and version write the same bytes. Runs on the caller's thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalyd.adapters.recording import Recording
-from anomalyd.detection.reading import KIND_NAMES, STATE_NAMES, Readings, Verdicts
+from anomalyd.detection.reading import KIND_NAMES, NOTHING, STATE_NAMES, Readings, Verdicts
 from anomalyd.detection.silence import SHORTEST_SUSPECT_S
 from anomalyd.errors import DataError
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.file_order import FileOrder, joined
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.streams import reorder_for
 from anomalyd.settings import Settings
 
 HEADER = "timestamp,channel,value,expected,lower,upper,score,state,kind"
@@ -59,7 +60,10 @@ class Replay:
             served.forecasters,
         )
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
+        self._reorder = reorder_for(settings.streams, self._pipeline.table, together=True)
+        self._lines = FileOrder()
         self._rows: dict[str, int] = {}
+        self._clock_s = -np.inf
         self._newest_s, self._longest_s = np.inf, 0.0
 
     def blocks(self, recording: Recording) -> Iterator[Block]:
@@ -81,6 +85,10 @@ class Replay:
                 stamps, channels, times, values = [], [], [], []
         if values:
             yield self._score(stamps, channels, times, values, done)
+        if self._reorder is not None and len(self._reorder):
+            ready, numbers = self._reorder.flush()
+            verdicts, alerts = self._pass(ready)
+            yield Block(*self._lines.known(numbers, verdicts), alerts, done)
 
     def _score(
         self,
@@ -92,12 +100,19 @@ class Replay:
     ) -> Block:
         rows = np.array([self._row(channel) for channel in channels], dtype=np.intp)
         readings = Readings(rows, np.array(times), np.array(values))
-        verdicts, alerts = self._pass(readings)
-        return Block(stamps, channels, verdicts, alerts, done)
+        if self._reorder is None:
+            verdicts, alerts = self._pass(readings)
+            return Block(stamps, channels, verdicts, alerts, done)
+        clock_s = np.maximum.accumulate(np.append(self._clock_s, readings.times))[1:]
+        self._clock_s = float(clock_s[-1])
+        ready, numbers = self._reorder.order(readings, clock_s)
+        verdicts, alerts = self._pass(ready)
+        self._lines.await_verdicts(stamps, channels)
+        return Block(*self._lines.known(numbers, verdicts), alerts, done)
 
     def _pass(self, readings: Readings) -> tuple[Verdicts, list[Alert]]:
         """Score the readings, and let time pass with them: somebody may fall silent between."""
-        verdicts: list[Verdicts] = []
+        verdicts = [Verdicts.blank(NOTHING)]
         alerts: list[Alert] = []
         begin = 0
         while begin < len(readings):
@@ -109,8 +124,7 @@ class Replay:
             alerts += outcome.alerts
             self._newest_s = float(readings.times[end - 1])
             begin = end
-        columns = (np.concatenate(each) for each in zip(*map(_columns, verdicts), strict=True))
-        return Verdicts(*columns), alerts
+        return joined(verdicts), alerts
 
     def _let_pass(self, now_s: float) -> Sequence[Alert]:
         """Until the next reading. Where the whole file is silent for longer than ever, nobody has
@@ -173,10 +187,6 @@ def replay(
                 each(block)
     except OSError as error:
         raise DataError(f"{out}: {error.strerror}") from error
-
-
-def _columns(verdicts: Verdicts) -> tuple[NDArray[Any], ...]:
-    return tuple(getattr(verdicts, each.name) for each in fields(verdicts))
 
 
 def _text(figure: float) -> str:

@@ -92,6 +92,8 @@ class Retrainer:
         """of the training that goes on; 0 where none does"""
         self.success_s = 0.0
         """when a challenger last passed the gate"""
+        self.judged_s = clock()
+        """when the gate last judged a challenger; before the first, the start"""
         self._settings = settings
         self._rules = settings.retrain
         self._store = store
@@ -167,6 +169,8 @@ class Retrainer:
 
     def _open(self) -> None:
         self._stamp = self._store.stamp(NEXT_STEP)
+        own = (each for each in self._store.list() if each.role == NEXT_STEP)
+        self.judged_s = max((each.created_s for each in own), default=0.0) or self.judged_s
         # What serves: one that can't be loaded was passed by at the start.
         self._current = registry.current(self._store, NEXT_STEP)[1] or SHIPPED
         named = self._store.current(NEXT_STEP)
@@ -385,6 +389,7 @@ class Retrainer:
         )
         card = {"parent": self._current, "seed": self._rules.seed}
         version = self._store.add(checkpoint.dump(network, card), manifest)
+        self.judged_s = manifest.created_s
         if not report.accepted:
             self._conditions.end("retrain")
             self.results["rejected"] += 1

@@ -1,8 +1,9 @@
 """The watch over silent channels: time passes, nothing usable comes, and an alert says so.
 
-Called by the pipeline on its thread: with every round of readings, and by `Pipeline.tick` as time
-passes. Out come documents of kind `stale`, beside the channel's other alerts. An alert starts at
-the channel's last reading, so that live and replay give it the same id.
+Called by the pipeline on its thread: with every round of readings, by `Pipeline.tick` as time
+passes, and where a device announces its end. Out come documents of kind `stale`, beside the
+channel's other alerts. An alert starts at the channel's last reading, so that live and replay give
+it the same id, or at the end that was announced.
 """
 
 from __future__ import annotations
@@ -53,10 +54,12 @@ class SilenceWatch:
         self._transitions = transitions
         self._silence = Silence(table.capacity)
         self._open: dict[int, _Open] = {}
+        self._mortal = False
+        """somebody has announced an end: before that, nobody need be looked up"""
 
-    def reset(self, row: int, watched: bool) -> None:
-        """A new channel has this row; where not `watched`, its silence means nothing."""
-        self._silence.reset(np.array([row]), watched)
+    def reset(self, rows: Rows, watched: bool) -> None:
+        """New channels have these rows; where not `watched`, their silence means nothing."""
+        self._silence.reset(rows, watched)
 
     def resume(self, now_s: float) -> None:
         """Nobody listened until now."""
@@ -69,6 +72,7 @@ class SilenceWatch:
     def recall(self) -> None:
         """The columns were put back from before a restart: what was told then is still open."""
         for row, channel in self._table.listing():
+            self._mortal |= bool(self._silence.died_s(np.array([row]))[0] < np.inf)
             if self._silence.told(np.array([row]))[0] and _KIND in self._rules.quality:
                 self._open[row] = self._standing(row, channel.name)
 
@@ -102,6 +106,21 @@ class SilenceWatch:
             return []
         return [self._raise(row) for row in rows.tolist()]
 
+    def die(self, rows: Rows, now_s: float) -> list[Alert]:
+        """Their devices have announced their end."""
+        ended = self._silence.die(rows, now_s)
+        self._mortal |= bool(ended.size)
+        if _KIND not in self._rules.quality:
+            return []
+        return [self._raise(row) for row in ended.tolist()]
+
+    def revive(self, rows: Rows, now_s: float) -> list[Alert]:
+        """Their devices speak, usable or not; whose end was announced is alive again."""
+        if not self._mortal:
+            return []
+        back = self._silence.revive(rows, now_s)
+        return [self._clear(row, now_s) for row in back.tolist() if row in self._open]
+
     # --- alerts -----------------------------------------------------------------------------
 
     def ids(self) -> set[str]:
@@ -118,7 +137,11 @@ class SilenceWatch:
             float(self._cadence.last_s(rows)[0]),
             float(self._silence.bound_s(rows)[0]),
         )
+        died_s = float(self._silence.died_s(rows)[0])
         # No topic, and so no channel's name, has a # in it: the id belongs to no other alert.
+        if died_s < np.inf:
+            identity = documents.alert_id(self._instance, f"{name}#death", died_s)
+            return _Open(identity, died_s, died_s, "its node or device announced its death")
         identity = documents.alert_id(self._instance, f"{name}#{_KIND}", last_s)
         reason = f"no usable reading for {documents.lasted(bound_s)}, far longer than ever before"
         return _Open(identity, last_s, last_s + bound_s, reason)

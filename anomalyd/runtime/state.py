@@ -150,6 +150,10 @@ class StateKeeper:
         if self._lock:
             self._lock.close()
 
+    def hurry(self) -> None:
+        """Save as soon as the pipeline runs: what was replayed need not be once more."""
+        self._due_s = 0.0
+
     # --- on the pipeline's thread -----------------------------------------------------------
 
     def tick(self) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from anomalyd.adapters import codec
 from anomalyd.adapters.codec import sparkplug
 from anomalyd.adapters.topics import Match, TopicPattern
-from anomalyd.detection.channels import Channel
+from anomalyd.detection.channels import Channel, ChannelTable
+from anomalyd.detection.reorder import Reorder
 from anomalyd.errors import ConfigError
 from anomalyd.settings import Stream
 
@@ -28,6 +29,14 @@ _UNFIT_TOPIC = re.compile(f"[{_UNPRINTABLE}]")
 _UNFIT_FIELD = re.compile(f"[+#/{_UNPRINTABLE}]")
 _LONGEST_NAME = 1024  # bytes; a topic has 65 535, and who could read more
 _LONGEST_UNIT = 32  # characters
+
+
+def reorder_for(
+    streams: Sequence[Stream], table: ChannelTable, together: bool = False
+) -> Reorder | None:
+    """What holds their readings back; None where no stream wants it."""
+    tolerance_s = [stream.reorder_s for stream in streams]
+    return Reorder(table, tolerance_s, together) if any(tolerance_s) else None
 
 
 @dataclass(frozen=True, slots=True)

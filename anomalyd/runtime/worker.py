@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyd.detection.reading import NOTHING
+from anomalyd.detection.reorder import MOST_HELD, Reorder
 from anomalyd.runtime.clock import Clock
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Inbox, Message
@@ -53,10 +55,12 @@ class Worker:
         connects: Callable[[], int] = lambda: 1,
         conditions: Conditions | None = None,
         journal: Journal | None = None,
+        reorder: Reorder | None = None,
     ) -> None:
         """`between`: called after each pass, when no column is in change. `connects`: the number of
         the connection to the broker, 0 while there is none: then nobody's silence is known.
-        `journal`: lets readings survive, and acknowledges their messages."""
+        `journal`: lets readings survive, and acknowledges their messages. `reorder`: holds back
+        those of streams that want it; None where none does."""
         self.progress_at = time.monotonic()
         """monotonic seconds of the last pass: the watchdog's evidence"""
         self.finished = False
@@ -77,8 +81,9 @@ class Worker:
         self._clock = Clock()
         self._connection = 0
         self._jumped_at = -np.inf
-        self._shed = 0
+        self._shed = self._hurried = 0
         self._journal = journal
+        self._reorder = reorder
         self._window = Window()
         self._kept_house_at = time.monotonic()
         self._told: Counter[str] = Counter()
@@ -130,6 +135,8 @@ class Worker:
         messages = self._inbox.take(_LARGEST_BATCH)
         if messages:
             self._score(messages)
+        elif self._reorder is not None and len(self._reorder):
+            self._hand_on(self._reorder)
         if self._journal:
             self._journal.tick()
         self.progress_at = time.monotonic()
@@ -173,12 +180,30 @@ class Worker:
         sifted = self._journal.receipts.sift(messages) if self._journal else None
         kept = sifted.messages if sifted else messages
         readings, arrived = self._intake.read(kept, self._clock.offset_s)
-        outcome = self._pipeline.step(readings, self._clock.now_s())
+        ready = readings
+        if self._reorder is not None:
+            ready, _ = self._reorder.order(readings, time.monotonic())
+        outcome = self._pipeline.step(ready, self._clock.now_s())
         if self._journal and sifted:
             self._journal.keep(readings, sifted, urgent=bool(outcome.alerts))
             self._window.look(sifted.tickets.size, time.monotonic())
         self._publish(outcome)
+        self._follow_deaths()
         self._measure(arrived)
+
+    def _hand_on(self, reorder: Reorder) -> None:
+        """Nothing has come, and so nothing shows that the time of what is held has."""
+        ready, _ = reorder.order(NOTHING, time.monotonic())
+        if len(ready):
+            self._publish(self._pipeline.step(ready, self._clock.now_s()))
+
+    def _follow_deaths(self) -> None:
+        dead = self._intake.take_dead()
+        if dead.size:
+            if self._reorder is not None:
+                last = self._reorder.release(dead)
+                self._publish(self._pipeline.step(last, self._clock.now_s()))
+            self._publish(self._pipeline.die(dead, self._clock.now_s()))
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
@@ -186,6 +211,14 @@ class Worker:
         self.latency_counts += np.bincount(bins, minlength=self.latency_counts.size)
         self.latency_sum_s += float(latency.sum())
         self.batches += 1
+
+    def _follow_order(self, reorder: Reorder) -> None:
+        if reorder.hurried != self._hurried:
+            why = f"more than {MOST_HELD} readings wait for earlier ones; the oldest go on early"
+            self._conditions.begin("reorder", why)
+        elif len(reorder) < MOST_HELD // 2:
+            self._conditions.end("reorder")
+        self._hurried = reorder.hurried
 
     def _tell_losses(self) -> None:
         """What the counters say was lost since the last look, one line for each reason."""
@@ -202,8 +235,13 @@ class Worker:
         self._intake.flush(self.progress_at)
         self._tell_losses()
         self._follow_load()
+        if self._reorder is not None:
+            self._follow_order(self._reorder)
         self._follow_silence()
         silent = self._intake.silent(self.progress_at, self._retire_after_s)
+        if self._reorder is not None:
+            for row in silent:
+                self._reorder.forget(row)
         cleared = [alert for row in silent for alert in self._intake.retire(row, time.time())]
         if cleared:
             self._publish(Outcome.of(cleared))

@@ -83,6 +83,7 @@ DAEMON: tuple[Panel, ...] = (
         "used": f"process_resident_memory_bytes{OF_INSTANCE}",
         "limit": f"anomalyd_memory_limit_bytes{OF_INSTANCE}",
     }),
+    ("lines", "Since a retraining came to a verdict", "s", {"{{instance}}": f"time() - anomalyd_model_judged_timestamp_seconds{OF_INSTANCE}"}),
     ("lines", "Disk free, of its size", "percentunit", {"{{instance}}": f"anomalyd:disk_free:ratio{OF_INSTANCE}"}),
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Metrics and health are answered on one port, whatever a client does or fails to do."""
 
 import http.client
+import itertools
 import json
 import logging
 import signal
@@ -8,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,13 +30,13 @@ def start() -> Iterator[Start]:
     with ExitStack() as servers:
 
         def run(
-            render_metrics: Callable[[], bytes] = lambda: b"up 1\n",
+            metrics: Callable[[], Iterator[bytes]] = lambda: iter([b"up ", b"1\n"]),
             healthy: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
             ready: Callable[[], tuple[bool, Mapping[str, object]]] = lambda: (True, {}),
             port: int = 0,
             **security: Any,
         ) -> HttpServer:
-            server = HttpServer("127.0.0.1", port, render_metrics, healthy, ready, **security)
+            server = HttpServer("127.0.0.1", port, metrics, healthy, ready, **security)
             server.start()
             servers.callback(server.stop)
             return server
@@ -53,9 +55,81 @@ def _get(server: HttpServer, path: str) -> tuple[int, str, bytes]:
         connection.close()
 
 
-def test_metrics_are_answered_as_rendered(start: Start) -> None:
+def _nothing() -> Iterator[bytes]:
+    return iter(())
+
+
+def test_metrics_are_answered_as_written(start: Start) -> None:
     expected = 200, "text/plain; version=0.0.4; charset=utf-8", b"up 1\n"
     assert expected == _get(start(), "/metrics")
+
+
+def test_others_are_answered_between_two_pieces_of_the_metrics(start: Start) -> None:
+    """However much text it is, a probe doesn't wait for its end."""
+    going = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        while not going.is_set():
+            yield b"up 1\n"
+
+    server = start(metrics=endless)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert 200 == _get(server, "/-/healthy")[0]
+        going.set()
+        assert client.recv(64).startswith(b"HTTP/1.1 200")
+
+
+def test_who_asks_together_gets_one_text_and_it_is_newer_than_the_question(start: Start) -> None:
+    """Forty clients cost what two do: those who ask while a text is written share the next."""
+    written = itertools.count(1)
+    held, asked = threading.Event(), threading.Event()
+
+    def count() -> Iterator[bytes]:
+        number = next(written)
+        asked.set()
+        while number == 1 and not held.is_set():
+            yield b""
+        yield f"{number}\n".encode()
+
+    server = start(metrics=count)
+    with ExitStack() as clients:
+        first, *others = (
+            clients.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            for _ in range(40)
+        )
+        question = b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        first.sendall(question)
+        assert asked.wait(5)
+        for each in others:
+            each.sendall(question)
+        # Answered after the questions were read: the server has one thread, and takes turns.
+        assert 200 == _get(server, "/-/healthy")[0]
+        held.set()
+        assert b"1" == _all(first).split()[-1]
+        assert {b"2"} == {_all(each).split()[-1] for each in others}
+
+
+def test_writing_gets_a_tenth_of_the_time(start: Start) -> None:
+    """However often somebody asks."""
+    spent = [0.0]
+
+    def work() -> Iterator[bytes]:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.02:
+            pass
+        spent[0] += time.thread_time() - began
+        yield b"up 1\n"
+
+    server = start(metrics=work)
+    began = time.monotonic()
+    for _ in range(5):
+        _get(server, "/metrics")
+    assert spent[0] <= 0.02 + 0.1 * (time.monotonic() - began)
+
+
+def _all(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def test_healthy_says_why_not(start: Start) -> None:
@@ -91,7 +165,7 @@ def test_a_port_that_is_taken_is_one_line_naming_it(start: Start) -> None:
 
 
 def test_a_host_that_does_not_exist_is_one_line_naming_it() -> None:
-    server = HttpServer("203.0.113.1", 1, lambda: b"", lambda: (True, ""), lambda: (True, {}))
+    server = HttpServer("203.0.113.1", 1, _nothing, lambda: (True, ""), lambda: (True, {}))
     with pytest.raises(ServiceFailed, match=r"can't listen on 203\.0\.113\.1:1: "):
         server.start()
     assert not server.alive
@@ -115,7 +189,7 @@ def test_connections_are_bounded(start: Start) -> None:
 
 
 def test_stop_cuts_a_client_that_does_not_read(start: Start) -> None:
-    server = start(render_metrics=lambda: b"x" * 50_000_000)
+    server = start(metrics=lambda: iter([b"x" * 50_000] * 1000))
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
         client.recv(1)
@@ -124,10 +198,11 @@ def test_stop_cuts_a_client_that_does_not_read(start: Start) -> None:
 
 
 def test_a_callback_that_fails_is_an_answer_of_500_and_the_server_lives(start: Start) -> None:
-    def broken() -> bytes:
+    def broken() -> Iterator[bytes]:
+        yield b"up 1\n"
         raise RuntimeError("no snapshot")
 
-    server = start(render_metrics=broken)
+    server = start(metrics=broken)
     assert 500 == _get(server, "/metrics")[0]
     assert 200 == _get(server, "/-/healthy")[0]
 
@@ -165,7 +240,7 @@ def test_stop_ends_the_thread_and_frees_the_port(start: Start) -> None:
 
 
 def test_stop_without_start_does_nothing() -> None:
-    HttpServer("127.0.0.1", 0, lambda: b"", lambda: (True, ""), lambda: (True, {})).stop()
+    HttpServer("127.0.0.1", 0, _nothing, lambda: (True, ""), lambda: (True, {})).stop()
 
 
 # --- strangers --------------------------------------------------------------------------------
@@ -219,7 +294,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     key.write_text("no key")
     with pytest.raises(ConfigError, match=r"^http\.certificate_file = .*http\.crt, http\.key_file"):
         HttpServer(
-            "127.0.0.1", 0, lambda: b"", lambda: (True, ""), lambda: (True, {}),
+            "127.0.0.1", 0, _nothing, lambda: (True, ""), lambda: (True, {}),
             certificate=certificate, key=key,
         )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What a scrape costs, and what it costs scoring: a real daemon with 10 000 channels under load.
 
 Quiet and scraped stretches alternate in one run, so that what else the machine does hits both.
+Meanwhile no state is saved: the pause of a save would be found in stretches of one kind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.programs import Mosquitto, running
 _BUCKET = "anomalyd_scoring_latency_seconds_bucket"
 _CONFIG = f"{PLANT}[channels]\nwarmup_readings = 8\n"
 _STEPS = 12
+_NO_SAVES = {"ANOMALYD_STATE__SAVE_EVERY_S": "86400"}
 _OPEN = "allow_anonymous true\nmax_queued_messages 0\n"
 
 
@@ -49,7 +51,8 @@ def measure(
     """`rate`: readings a second of all channels, in `pairs` of a quiet and a scraped stretch."""
     with running(Mosquitto(directory, _OPEN)) as broker:
         program = ("-m", "tests.benchmarks.timed_daemon")
-        with Daemon(directory, broker.port, _CONFIG, program=program) as daemon:
+        start = Daemon(directory, broker.port, _CONFIG, _NO_SAVES, program=program)
+        with start as daemon:
             daemon.wait_ready()
             now_s = time.time() - 3600.0
             names = [f"line{n}/pump/flow" for n in range(channels)]
@@ -107,7 +110,7 @@ def _settled(daemon: Daemon, readings: int) -> Callable[[], bool]:
 
 
 def _idle_cost_ms(daemon: Daemon, scrapes: int) -> float:
-    """CPU of the process a rendering; between two, a pause: a text is served again for a while."""
+    """CPU of the process a scrape; between two, a pause, in which nothing is owed for the last."""
     fetch(HOST, daemon.http_port, "/metrics")
     spent = 0.0
     for _ in range(scrapes):

@@ -3,6 +3,7 @@ directory refuses; a directory that it can't have is a condition, and it scores 
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from anomalyd.errors import ServiceFailed
-from tests.broker.daemon import PLANT, Daemon, Subscriber, publish, reading
+from tests.broker.daemon import PLANT, Daemon, Subscriber, publish, reading, scored_ever
 from tests.programs import Mosquitto
 
 START_S = 1_700_000_000
 NAME = "line1/pump1/flow"
 SCORED = "anomalyd_readings_scored_total"
 RESTORED = "anomalyd_state_channels_restored"
+RECEIVED = "anomalyd_messages_received_total"
+SAVED = "anomalyd_state_saved_timestamp_seconds"
 DEGRADED = 'anomalyd_degraded{condition="state"}'
 
 
@@ -58,6 +61,27 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path: Path, mosquitto: Mos
     for field in ("id", "started_at"):
         assert raised.document[field] == cleared.document[field]
     assert raised.document["reason"] in cleared.document["reason"]
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_what_is_held_back_survives(tmp_path: Path, mosquitto: Mosquitto, kill: bool) -> None:
+    """It was acknowledged, and is in no column yet: stopped or killed, readings wait on for those
+    before them."""
+    more = PLANT + "reorder_s = 3600\n"
+    with Daemon(tmp_path, mosquitto.port, more) as daemon:
+        daemon.wait_ready()
+        publish(mosquitto, [reading(NAME, START_S + at, float(at)) for at in (0, 5000, 4000)])
+        daemon.wait_for(SCORED, 1)
+        daemon.wait_until(lambda: daemon.metric(SAVED) > 0, 20.0)
+        publish(mosquitto, [reading(NAME, START_S + 4500, 4500.0)])
+        daemon.wait_until(lambda: daemon.metric(RECEIVED) >= 4, 20.0)
+        assert -signal.SIGKILL == daemon.kill() if kill else 0 == daemon.stop()
+    with Daemon(tmp_path, mosquitto.port, more) as daemon:
+        daemon.wait_ready()
+        publish(mosquitto, [reading(NAME, START_S + at, float(at)) for at in (4200, 9000)])
+        daemon.wait_until(lambda: scored_ever(tmp_path / "state") >= 5, 20.0)
+        assert set(daemon.rejected()) <= {"repeated"}
+    assert 5 == scored_ever(tmp_path / "state")
 
 
 def test_a_second_daemon_on_the_directory_refuses(tmp_path: Path, mosquitto: Mosquitto) -> None:

@@ -33,6 +33,11 @@ def recorded() -> set[str]:
     return {rule["record"] for rule in rules() if "record" in rule}
 
 
+def without_comparisons(expression: str) -> str:
+    """It has a series also while the rule is false."""
+    return re.sub(r"\s*(==|>=|>|<)\s*[\d.]+", "", expression)
+
+
 def metrics_in(expression: str) -> set[str]:
     """Names of the series that an expression asks for; what stands in quotes is no name."""
     return set(_WORDS.findall(re.sub(r'"[^"]*"', '""', expression)))

@@ -13,13 +13,13 @@ def bounded() -> Possible:
     """From -5 to 5, and no faster than 2 a second."""
     possible = Possible(6)
     for row in ROWS.tolist():
-        possible.reset(row, (-5.0, 5.0), 2.0)
+        possible.reset(np.array([row]), (-5.0, 5.0), 2.0)
     return possible
 
 
 def test_without_bounds_every_number_can_be() -> None:
     possible = Possible(6)
-    possible.reset(0, None, None)
+    possible.reset(np.array([0]), None, None)
     values = np.array([0.0, 1e35, -1e35, 1e37, np.nan, -np.inf])
     expected = [True, True, True, False, False, False]
     assert not possible.bounded
@@ -51,7 +51,7 @@ def test_each_has_one_reason() -> None:
 
 def test_a_row_has_the_bounds_of_its_new_channel() -> None:
     possible = bounded()
-    possible.reset(1, None, None)
+    possible.reset(np.array([1]), None, None)
     values = np.full(6, 9.0)
     assert [1] == np.flatnonzero(possible.judge(ROWS, values, values, np.ones(6))).tolist()
     assert NO.tolist() == possible.judge(ROWS, np.full(6, np.nan), values, np.ones(6)).tolist()

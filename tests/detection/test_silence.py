@@ -94,3 +94,23 @@ def test_bursts_are_as_long_as_their_pauses() -> None:
         for _ in range(60):
             silence.learn(ONE, np.array([1.0]), 60.0 * minute)
     assert silence.due_s() > 540.0 + 200.0
+
+
+def test_who_announced_its_end_is_silent_at_once_and_learns_nothing_of_it() -> None:
+    """However little is known of it; who comes back is waited for as before."""
+    silence, last_s = spoken(60.0)
+    assert [0] == silence.die(ONE, last_s + 1.0).tolist()
+    assert not silence.die(ONE, last_s + 2.0).size
+    assert [last_s + 1.0] == silence.died_s(ONE).tolist()
+    assert np.inf == silence.due_s()
+    assert [0] == silence.revive(np.array([0, 0]), last_s + 5000.0).tolist()
+    assert not silence.revive(ONE, last_s + 5000.0).size
+    assert not speak(silence, [last_s + 5000.0])
+    assert pytest.approx(last_s + 5240.0) == silence.due_s()
+
+
+def test_who_was_told_to_be_silent_dies_no_more() -> None:
+    silence, last_s = spoken(60.0)
+    silence.tell(ONE)
+    assert not silence.die(ONE, last_s + 300.0).size
+    assert [np.inf] == silence.died_s(ONE).tolist()

@@ -9,9 +9,10 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.faults import delivery, kills, model_store, power_cuts, readings, restarts
+from tests.faults import delivery, kills, model_store, power_cuts, readings, restarts, soak
 from tests.faults.table import Row, show
 
 CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
@@ -23,20 +24,32 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
     "kills": (kills.campaign, 200),
     "readings": (readings.campaign, 200),
     "models": (model_store.campaign, 50),
+    "soak": (soak.campaign, 60),
 }
-"""what to do in an empty folder, and how often"""
+"""what to do in an empty folder, and how often; of the soak, how many minutes"""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", choices=sorted(CAMPAIGNS), help="one campaign; default: all")
     parser.add_argument("--times", type=int, help="faults of each; default: as in the README")
+    parser.add_argument("--minutes", type=int, help="of the soak; default: 60")
+    parser.add_argument("--plot", type=Path, metavar="SVG", help="draw the soak's memory there")
+    parser.add_argument(
+        "--channels", type=int, default=readings.MANY, help="of readings; default: 10000"
+    )
     options = parser.parse_args()
+    given = dict.fromkeys(CAMPAIGNS, options.times) | {"soak": options.minutes}
+    CAMPAIGNS["readings"] = (
+        partial(readings.campaign, channels=options.channels),
+        CAMPAIGNS["readings"][1],
+    )
+    CAMPAIGNS["soak"] = (partial(soak.campaign, svg=options.plot), CAMPAIGNS["soak"][1])
     rows: list[Row] = []
     for name in [options.only] if options.only else CAMPAIGNS:
         campaign, times = CAMPAIGNS[name]
         with tempfile.TemporaryDirectory() as directory:
-            rows.append(campaign(Path(directory), options.times or times))
+            rows.append(campaign(Path(directory), given[name] or times))
         print(show(rows), end="\n\n", flush=True)
     return 0 if all(row.harmless for row in rows) else 1
 

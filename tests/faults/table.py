@@ -19,6 +19,8 @@ class Row(NamedTuple):
     """events told under a second id; told again under the same one harms nothing"""
     false_alarms: int = 0
     note: str = ""
+    figure: str = ""
+    """lines of a plot, shown below the table"""
 
     @property
     def harmless(self) -> bool:
@@ -27,9 +29,11 @@ class Row(NamedTuple):
 
 def show(rows: Iterable[Row]) -> str:
     """The rows under their head, in columns."""
-    lines = [HEAD, *(tuple(str(cell) for cell in row) for row in rows)]
+    rows = list(rows)
+    lines = [HEAD, *(tuple(str(cell) for cell in row[: len(HEAD)]) for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(HEAD))]
-    return "\n".join(
+    table = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
-    )
+    ]
+    return "\n".join([*table, *(f"\n{row.figure}" for row in rows if row.figure)])

@@ -26,6 +26,8 @@ CREDENTIAL = "/etc/credstore/anomalyd.mqtt_password"
 SCORED = "anomalyd_readings_scored_total"
 BUDGET = "anomalyd_alarm_budget_per_week"
 CONNECTED = "anomalyd_mqtt_connected"
+SAVED = "anomalyd_state_saved_timestamp_seconds"
+RESTORED = "anomalyd_state_channels_restored"
 SOON_S = 30.0
 STOPS_WITHIN_S = 5.0
 
@@ -179,15 +181,22 @@ def test_the_watchdog_ends_a_hang(plant: Plant) -> None:
     plant.until_metric(CONNECTED, 1)
 
 
-def test_after_kill_9_it_is_back(plant: Plant) -> None:
+def test_after_kill_9_it_is_back_with_its_state(plant: Plant) -> None:
+    """What was learnt is restored: the channel is known before it speaks again."""
+    plant.configure("[state]\nsave_every_s = 0.2")
     plant.start()
     plant.until_metric(CONNECTED, 1)
     publish(plant.broker, [reading("flow", time.time(), 1.0)])
     plant.until_metric(SCORED, 1)
+    scored_s = time.time()
+    plant.until_metric(SAVED, scored_s)
     pid = plant.pid
     plant.machine.run("kill", "-KILL", str(pid))
     plant.until_restarted(pid)
+    plant.until_logged("state restored generation=")
     plant.until_metric(CONNECTED, 1)
+    assert 1 == plant.metric(RESTORED)
+    assert 1 == plant.metric('anomalyd_channels{state="warming"}')
 
 
 def test_it_is_started_again_however_often_it_ends(plant: Plant) -> None:

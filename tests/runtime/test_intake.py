@@ -430,14 +430,34 @@ def test_a_device_is_found_by_all_its_topics_until_it_dies() -> None:
     assert ["G/N/D/t"] == names(pipeline)
     assert [] == intake.take_dead().tolist()
     read(intake, spark("NDEATH"))
-    assert ([0], [], 1) == (
-        intake.take_dead().tolist(),
-        intake.take_dead().tolist(),
-        intake.deaths,
-    )
+    assert ([0], []) == (intake.take_dead().tolist(), intake.take_dead().tolist())
     intake.retire(0, NOW_S)
+    read(intake, spark("NDEATH"))
+    assert [] == intake.take_dead().tolist()
     assert {} == intake._routes
     assert [0] == read(intake, spark("DDATA", TEMPERATURE)).rows.tolist()
+
+
+def test_a_device_dies_alone_and_with_its_node() -> None:
+    """Who speaks again behind its death, in the same batch, is alive."""
+    intake, _ = build(SPARK)
+    flow = TEMPERATURE | {"name": "f", "alias": 2}
+    read(intake, spark("NBIRTH", flow), spark("DBIRTH", TEMPERATURE))
+    read(intake, spark("DDEATH"))
+    assert [1] == intake.take_dead().tolist()
+    read(intake, spark("NDEATH"), spark("NBIRTH", flow))
+    assert [1] == intake.take_dead().tolist()
+
+
+def test_a_node_that_spoke_before_a_restart_can_die() -> None:
+    """Nobody has told its births and its routes since."""
+    before, _ = build(SPARK)
+    read(before, spark("NBIRTH", TEMPERATURE), spark("DBIRTH", TEMPERATURE))
+    intake, _ = build(SPARK)
+    for name, topic in before.topics().items():
+        intake.reopen(topic, name)
+    read(intake, spark("NDEATH"))
+    assert [0, 1] == intake.take_dead().tolist()
 
 
 def test_an_unknown_alias_is_counted_and_asked_for_once() -> None:

@@ -143,6 +143,38 @@ def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.M
     assert [CONNECTION | 1] == parts.acknowledged
 
 
+@pytest.mark.parametrize("failing", ["append", "sync"])
+@pytest.mark.parametrize("saving", [False, True])
+def test_a_disk_that_works_again_is_noticed_without_a_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, saving: bool
+) -> None:
+    """However often a segment begins; and the record of nothing, with which it was tried, is none
+    when it is replayed."""
+    parts = Parts(tmp_path)
+    parts.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(Segments, failing, refuse)
+        parts.keep("a", 1.0, 1)
+        wait_until(lambda: "no room" in parts.conditions.now().get("journal", ""))
+
+    def recovered() -> bool:
+        if saving:
+            parts.journal.mark()
+            time.sleep(0.2)
+        return not parts.conditions.now()
+
+    wait_until(recovered)
+    parts.keep("a", 2.0, 2)
+    parts.journal.stop(WITHIN_S)
+    again = Parts(tmp_path)
+    again.start()
+    assert ("a", 2.0, 0.1) == again.replayed[-1]
+
+
+def refuse(*unused: object) -> None:
+    raise OSError("no room")
+
+
 def test_an_alert_waits_until_its_reading_would_survive(tmp_path: Path) -> None:
     parts = Parts(tmp_path)
     parts.start()

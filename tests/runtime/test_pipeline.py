@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from anomalyd.demo.plant import Fault, Plant
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Floats, Kind, Readings, State, Verdicts
+from anomalyd.detection.reorder import Reorder
 from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.open_alerts import RECENT_READINGS
 from anomalyd.settings import Alerts, Channels, Stream
@@ -125,6 +126,34 @@ def test_a_batch_says_what_its_readings_say_one_by_one(
         again, other = run_in(cuts, readings, stream)
         assert same(verdicts, other)
         assert told(run.alerts) == told(again.alerts)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_readings_within_their_tolerance_say_what_sorted_ones_do(seed: int) -> None:
+    """Whatever the order of arrival and the batches; what the channels of an asset say together
+    included."""
+    readings = plant_of_five()
+    sound = readings.take(np.isfinite(readings.values))
+    ordered = sound.take(np.lexsort((sound.rows, sound.times)))
+    once = np.append(True, (np.diff(ordered.times) > 0.0) | (np.diff(ordered.rows) != 0))
+    ordered = ordered.take(once)
+    run, expected = run_in([], ordered)
+    delay_s = np.random.default_rng(seed).uniform(0.0, 10.0, len(ordered))
+    other = Run(channels=QUICK)
+    other.add(*ASSET, asset="m")
+    other.add(*ALONE)
+    reorder = Reorder(other.pipeline.table, [10.0])
+    parts = [
+        other.step(reorder.order(ordered.take(arrived), 0.0)[0])
+        for arrived in np.array_split(np.argsort(ordered.times + delay_s), 97)
+    ]
+    parts.append(other.step(reorder.flush()[0]))
+    columns = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
+    found = Verdicts(*columns)
+    assert ordered.times.tolist() == found.times.tolist()
+    assert same(expected, found)
+    assert run.alerts
+    assert told(run.alerts) == told(other.alerts)
 
 
 def test_what_comes_later_changes_nothing() -> None:

@@ -31,7 +31,7 @@ def test_streams_share_a_predictor_or_have_their_own() -> None:
     own, shared = predictor("own"), predictor("shared")
     predictors = Predictors(CAPACITY, (own, shared, shared))
     for row, stream in enumerate((0, 1, -1)):
-        predictors.join(row, stream)
+        predictors.join(np.array([row]), stream)
     assert ["own", "shared", "shared"] == [predictors.name(row) for row in range(3)]
     assert [own, shared] == predictors.each
     assert shared is predictors.serving
@@ -43,10 +43,9 @@ def test_a_channel_is_told_what_its_own_predictor_would_say_alone() -> None:
     values = np.random.default_rng(1).normal(5.0, 1.0, (300, 3))
     together = Predictors(CAPACITY, (predictor("own"), predictor("shared")))
     for row, stream in enumerate((0, 1, 0)):
-        together.join(row, stream)
+        together.join(np.array([row]), stream)
     alone = Predictors(CAPACITY, (predictor("one"),))
-    for row in rows.tolist():
-        alone.join(row, -1)
+    alone.join(rows, -1)
     for each in (together, alone):
         live(each, rows, values)
     np.testing.assert_allclose(together.expected[rows], alone.expected[rows], rtol=1e-5)
@@ -56,8 +55,8 @@ def test_a_channel_is_told_what_its_own_predictor_would_say_alone() -> None:
 
 def test_a_new_channel_expects_nothing_of_the_one_before_it() -> None:
     predictors, row = Predictors(CAPACITY, (predictor("one"),)), np.array([0])
-    predictors.join(0, -1)
+    predictors.join(row, -1)
     live(predictors, row, np.ones((50, 1)))
-    predictors.join(0, -1)
+    predictors.join(row, -1)
     assert np.isnan(predictors.expected[0]).all()
     assert [0.0] == predictors.quantum(row).tolist()

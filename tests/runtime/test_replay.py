@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from anomalyd.adapters.recording import Recording
@@ -329,3 +330,41 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
     stream = STREAM.model_copy(update={"model": Path("pump.safetensors")})
     with pytest.raises(ModelError, match=r"pump\.safetensors"):
         Run(wide(tmp_path / "wide.csv"), stream)
+
+
+def test_a_file_out_of_order_has_the_verdicts_of_a_sorted_one(tmp_path: Path, run: Run) -> None:
+    """Within the tolerance of its stream: written in the order of its lines, the same alerts."""
+    rows = [
+        (START_S + step, name, value)
+        for step, row in enumerate(VALUES)
+        for name, value in zip(NAMES, row, strict=True)
+    ]
+    delays = np.random.default_rng(0).uniform(0.0, 5.0, len(rows)).tolist()
+    shuffled = [row for _, row in sorted(zip(delays, rows, strict=True), key=_arrival)]
+    lines = [f"{at},{name},{value!r}" for at, name, value in shuffled]
+    text = "\n".join(["timestamp,channel,value", *lines]) + "\n"
+    tolerant = STREAM.model_copy(update={"time": "ts", "reorder_s": 5.0})
+    source = written(tmp_path / "shuffled.csv", text)
+    ordered = Run(source, tolerant)
+    found = [(row["timestamp"], row["channel"]) for row in ordered.rows]
+    assert [(str(at), name) for at, name, _ in shuffled] == found
+    sorted_lines = sorted(ordered.rows, key=lambda row: (row["timestamp"], row["channel"]))
+    expected = sorted(run.rows, key=lambda row: (row["timestamp"], row["channel"]))
+    assert [_said(row) for row in expected] == [_said(row) for row in sorted_lines]
+    assert [each.id for each in run.alerts] == [each.id for each in ordered.alerts]
+    assert "late" in {row["kind"] for row in Run(source, STREAM).rows}
+
+
+def _arrival(each: tuple[float, tuple[int, str, float]]) -> float:
+    return each[0] + each[1][0]
+
+
+def _said(row: Cells) -> tuple[Any, ...]:
+    score = row["score"]
+    return (
+        row["timestamp"],
+        row["channel"],
+        row["state"],
+        row["kind"],
+        score and round(float(score), 4),
+    )

@@ -212,6 +212,21 @@ def test_after_a_restart_it_learns_from_what_serves(tmp_path: Path) -> None:
     assert SHIPPED == made.parent
 
 
+def test_when_the_gate_last_judged_is_known_after_a_restart(tmp_path: Path) -> None:
+    """Accepted or not: what serves was held against a newer one."""
+    site = Site(tmp_path, Retrain(every_h=0.0, least_readings=1000, steps=5))
+    assert START_S == site.retrainer.judged_s
+    site.live(2000)
+    with site.running():
+        site.retrainer.request()
+        _wait(site, lambda: bool(site.retrainer.results))
+    judged_s = site.retrainer.judged_s
+    assert judged_s >= START_S + 2000
+    after = Site(tmp_path, Retrain(every_h=0.0))
+    with after.running():
+        _wait(after, lambda: after.retrainer.judged_s == judged_s)
+
+
 def test_a_slow_pipeline_is_waited_for(tmp_path: Path) -> None:
     """Nothing is done between its batches for a while: the thread, and the daemon, live on."""
     site = Site(tmp_path, Retrain(every_h=0.0, least_readings=1000, steps=5))

@@ -4,6 +4,7 @@ what can't be a reading is no word, and an asset goes on without its silent memb
 import numpy as np
 import pytest
 
+from anomalyd.adapters.outbox import Window
 from anomalyd.detection.reading import Kind, Readings
 from anomalyd.settings import Alerts
 from tests.runtime.pipelines import START_S, STREAM, Run, noise
@@ -104,3 +105,33 @@ def test_a_seed_is_the_last_value_and_nothing_more() -> None:
     run.pipeline.seed(Readings(np.array([row]), np.array([START_S + 9.0]), np.array([99.0])))
     assert {} == run.pipeline.rejected
     assert Kind.NONE == run.live(row, [20.4], start=5).kind[0]
+
+
+def test_a_death_is_told_at_once_and_ends_with_the_next_word() -> None:
+    """Also one that says nothing new, as a birth does whose value has not changed since; two deaths
+    are two alerts."""
+    run = Run(stream=STREAM.model_copy(update={"report_by_exception": True}))
+    row, other = run.add("pump", "valve")
+    run.live(row, noise(5))
+    run.live(other, noise(5))
+    for died_s in (10.0, 20.0):
+        run.alerts += run.pipeline.die(np.array([row]), START_S + died_s).alerts
+        assert "its node or device announced its death" == run.alerts[-1].reason
+        assert run.alerts[-1].id in run.pipeline.open_ids()
+        again = Readings(np.array([row]), np.array([START_S + 4.0]), noise(5)[4:])
+        run.alerts += run.pipeline.step(again, START_S + died_s + 5.0).alerts
+    told = [("raised", 10.0), ("cleared", 15.0), ("raised", 20.0), ("cleared", 25.0)]
+    assert [(transition, "stale", at) for transition, at in told] == run.ends()
+    assert 2 == len({each.id for each in run.alerts})
+    assert {"duplicate": 2} == run.pipeline.rejected
+
+
+def test_a_death_in_maintenance_or_of_who_is_stale_is_no_news() -> None:
+    run = Run()
+    row = spoken(run)
+    run.pipeline.maintain([Window("pump", START_S + 70.0, START_S, "ada", None)])
+    run.alerts += run.pipeline.die(np.array([row]), START_S + 65.0).alerts
+    assert [] == run.alerts
+    run.alerts += run.pipeline.tick(START_S + 100.0).alerts
+    run.alerts += run.pipeline.die(np.array([row]), START_S + 110.0).alerts
+    assert [("raised", "stale", 89.0)] == run.ends()

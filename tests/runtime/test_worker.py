@@ -15,6 +15,7 @@ from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.streams import reorder_for
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Alerts, Channels, Stream
 
@@ -33,14 +34,16 @@ class Parts:
         publish: Callable[[Outcome], None] = lambda outcome: None,
         retire_after_s: float = 3600.0,
         linger_s: float = 0.001,
+        stream: Stream = STREAM,
     ) -> None:
-        served = registry.load([STREAM], Path(), 64)
+        served = registry.load([stream], Path(), 64)
         self.inbox = Inbox(100_000)
-        self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [STREAM], served.predictors)
-        intake = Intake([STREAM], self.pipeline, 60.0)
+        self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [stream], served.predictors)
+        intake = Intake([stream], self.pipeline, 60.0)
         self.worker = Worker(
-            self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, Maintenance()
-        )
+            self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, Maintenance(),
+            reorder=reorder_for([stream], self.pipeline.table),
+        )  # fmt: skip
 
     def put(self, count: int, sensor: str = "x") -> None:
         for number in range(count):
@@ -75,6 +78,31 @@ def test_what_arrives_is_scored_and_handed_on() -> None:
     values = [value for outcome in outcomes for value in outcome.verdicts.values.tolist()]
     assert [float(number) for number in range(500)] == values
     assert parts.worker.batches == len(outcomes)
+
+
+def test_what_is_later_than_the_tolerance_is_left_out() -> None:
+    """And the last one is scored when nothing more comes, though no reading shows its time."""
+    outcomes: list[Outcome] = []
+    tolerant = Stream(topic="bare/{sensor}", value="value", time="ts", reorder_s=0.5)
+    with running(Parts(outcomes.append, stream=tolerant)) as parts:
+        for at in (0.0, 2.0, 2.6, 1.0):
+            payload = f'{{"ts": {1_700_000_000 + at}, "value": {at}}}'.encode()
+            parts.inbox.put(Message("bare/x", payload, time.monotonic()))
+        wait_until(lambda: parts.pipeline.readings_scored == 3)
+    values = [value for outcome in outcomes for value in outcome.verdicts.values.tolist()]
+    assert ([0.0, 2.0, 1.0, 2.6], {"late": 1}) == (values, parts.pipeline.rejected)
+
+
+def test_what_comes_out_of_order_is_scored_in_order() -> None:
+    outcomes: list[Outcome] = []
+    tolerant = Stream(topic="bare/{sensor}", value="value", time="ts", reorder_s=0.5)
+    with running(Parts(outcomes.append, stream=tolerant)) as parts:
+        for at in (0.0, 0.2, 0.1, 0.4, 0.3, 10.0):
+            payload = f'{{"ts": {1_700_000_000 + at}, "value": {at}}}'.encode()
+            parts.inbox.put(Message("bare/x", payload, time.monotonic()))
+        wait_until(lambda: parts.pipeline.readings_scored == 6)
+    values = [value for outcome in outcomes for value in outcome.verdicts.values.tolist()]
+    assert ([0.0, 0.1, 0.2, 0.3, 0.4, 10.0], {}) == (values, parts.pipeline.rejected)
 
 
 def test_a_closed_inbox_is_emptied_before_the_end() -> None:

@@ -40,8 +40,8 @@ class Series(NamedTuple):
     """(field, reason) of readings that were left out; the others are good"""
     ages: Sequence[float] = ()
     """seconds to add to the arrival of each reading without a time; () = none"""
-    dead: Sequence[str] = ()
-    """topics whose channels are told to be dead"""
+    dead: str = ""
+    """place of the device that told its end, or of the node, with all devices"""
     ask: str = ""
     """topic of the node that should announce itself again"""
 

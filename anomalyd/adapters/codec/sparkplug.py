@@ -25,6 +25,7 @@ from anomalyd.adapters.codec.payload import (
 
 NAMESPACE = "spBv1.0"
 TYPE_LEVEL = 2
+_NODE_LEVELS = 4
 _BIRTHS, _DATA, _DEATHS = ("NBIRTH", "DBIRTH"), ("NDATA", "DDATA"), ("NDEATH", "DDEATH")
 _TYPES = (*_BIRTHS, *_DATA, *_DEATHS)
 _COMMANDS = ("NCMD", "DCMD")
@@ -122,15 +123,14 @@ class SparkplugCodec:
         birth = _birth(read)
         if node and node.birth is not None and birth is not None and birth != node.birth:
             return _NOTHING  # the will of a connection before this one
-        devices = {"", *(node.devices if node else ())}
         self._forget(f"{group}/{name}")
-        return _NOTHING._replace(dead=[_place(group, name, device) for device in devices])
+        return _NOTHING._replace(dead=_place(group, name, ""))
 
     def _end_device(self, group: str, name: str, device: str) -> Series:
         node = self._nodes.get(f"{group}/{name}")
         if node:
             self._drop(node, device)
-        return _NOTHING._replace(dead=[_place(group, name, device)])
+        return _NOTHING._replace(dead=_place(group, name, device))
 
     def _node(self, group: str, name: str) -> _Node:
         key = f"{group}/{name}"
@@ -221,6 +221,14 @@ def place(topic: str) -> str:
     """What births, data and deaths of one device have in common; no topic, but one filter."""
     levels = topic.split("/")
     return "/".join([*levels[:TYPE_LEVEL], "+", *levels[TYPE_LEVEL + 1 :]])
+
+
+def node_of(place: str) -> str:
+    """The place of the node that a device's place lies below, or its own; "" where it is none of
+    Sparkplug's."""
+    levels = place.split("/")
+    fits = levels[0] == NAMESPACE and levels[TYPE_LEVEL : TYPE_LEVEL + 1] == ["+"]
+    return "/".join(levels[:_NODE_LEVELS]) if fits else ""
 
 
 def _place(group: str, node: str, device: str) -> str:

@@ -42,7 +42,7 @@ def read(case: dict[str, Any]) -> dict[str, Any]:
         **({"units": dict(found.units)} if found.units else {}),
         **({"ages": list(found.ages)} if any(found.ages) else {}),
         **({"ask": found.ask} if found.ask else {}),
-        **({"dead": list(found.dead)} if found.dead else {}),
+        **({"dead": found.dead} if found.dead else {}),
         **({"refused": [list(each) for each in found.refused]} if found.refused else {}),
     }
 

@@ -129,24 +129,38 @@ def test_what_a_node_says_of_itself_is_no_channel() -> None:
     assert ["flow"] == say(found, "NBIRTH", own, control, FLOW).names
 
 
-def test_a_death_names_all_that_die() -> None:
-    """A node's, with its devices, whose aliases are forgotten; or one device's."""
+def test_a_death_names_who_died() -> None:
+    """A node, with its devices, whose aliases are forgotten; or one device's."""
     of = codec()
     say(of, "NBIRTH", {"name": "bdSeq", "datatype": INT64, "long_value": 3}, FLOW)
     say(of, "DBIRTH", FLOW)
-    assert ["spBv1.0/G/+/N/D"] == list(say(of, "DDEATH").dead)
+    assert "spBv1.0/G/+/N/D" == say(of, "DDEATH").dead
     assert [("alias 7", "alias")] == say(of, "DDATA", {"alias": 7, "double_value": 1.0}).refused
     say(of, "DBIRTH", FLOW)
     dead = say(of, "NDEATH", {"name": "bdSeq", "long_value": 3}).dead
-    assert {"spBv1.0/G/+/N", "spBv1.0/G/+/N/D"} == set(dead)
+    assert "spBv1.0/G/+/N" == dead
     assert [("alias 7", "alias")] == say(of, "NDATA", {"alias": 7, "double_value": 1.0}).refused
+
+
+@pytest.mark.parametrize(
+    ("place", "node"),
+    [
+        ("spBv1.0/G/+/N/D", "spBv1.0/G/+/N"),
+        ("spBv1.0/G/+/N", "spBv1.0/G/+/N"),
+        ("spBv1.0/G/NDATA/N", ""),
+        ("plant/a/+/b", ""),
+        ("", ""),
+    ],
+)
+def test_a_place_lies_below_a_node(place: str, node: str) -> None:
+    assert node == sparkplug.node_of(place)
 
 
 def test_the_will_of_an_earlier_connection_kills_nobody() -> None:
     """Its bdSeq is not the birth's."""
     of = codec()
     say(of, "NBIRTH", {"name": "bdSeq", "datatype": INT64, "long_value": 4}, FLOW)
-    assert () == say(of, "NDEATH", {"name": "bdSeq", "long_value": 3}).dead
+    assert "" == say(of, "NDEATH", {"name": "bdSeq", "long_value": 3}).dead
     assert ["flow"] == say(of, "NDATA", {"alias": 7, "double_value": 1.0}).names
 
 
