@@ -355,7 +355,7 @@ def _flood(seed: int, machines: int, rules: Retrain) -> Table:
         with torch.no_grad():
             serving._network.head.bias.add_(8.0)
         spoilt_s, before = made.now_s, len(made.alerts)
-        made.live(times[2060:], values[2060:])
+        made.live(times[2060:2180], values[2060:2180])
         back = [(at, reason) for at, step, _, reason in made.steps if step == "rolled-back"]
         table.add(
             {
