@@ -420,7 +420,10 @@ class Retrain(Section):
     """Learning on site."""
 
     every_h: float = Field(
-        24.0, ge=0, description="fine-tune the predictor this often; 0 = only when asked to"
+        24.0,
+        ge=0,
+        description="fine-tune the predictor this often, and where its residuals drift; "
+        "0 = only when asked to",
     )
     history_h: float = Field(
         168.0, gt=0, description="learn from so many hours of the history; the last quarter judges"
