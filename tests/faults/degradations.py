@@ -290,7 +290,7 @@ def degrade(directory: Path, what: Degradation) -> Row:
         if what.hurt is disk_full:
             mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(state)]
             subprocess.run(mount, check=True)
-            stack.callback(subprocess.run, ["umount", "-l", state], check=True)
+            stack.callback(lambda: subprocess.run(["umount", "-l", str(state)], check=True))
         broker = stack.enter_context(running(Mosquitto(directory, OPEN_TO_ALL)))
         daemon = Daemon(directory, broker.port, _ARRIVAL, program=what.program)
         stack.enter_context(daemon)

@@ -55,8 +55,8 @@ def test_a_channel_is_told_what_its_own_predictor_would_say_alone() -> None:
 
 def test_a_new_channel_expects_nothing_of_the_one_before_it() -> None:
     predictors, row = Predictors(CAPACITY, (predictor("one"),)), np.array([0])
-    predictors.join(0, -1)
+    predictors.join(row, -1)
     live(predictors, row, np.ones((50, 1)))
-    predictors.join(0, -1)
+    predictors.join(row, -1)
     assert np.isnan(predictors.expected[0]).all()
     assert [0.0] == predictors.quantum(row).tolist()
