@@ -145,8 +145,9 @@ class Service:
             self._on_opened,
         )  # fmt: skip
         self._commands = Commands(
-            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain
-        )
+            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain,
+            self._confirmed,
+        )  # fmt: skip
         self._announcer = Announcer(
             root,
             self._courier.put,
@@ -349,6 +350,9 @@ class Service:
     def _retrain(self) -> None:
         self._retrainer.request()
 
+    def _confirmed(self) -> None:
+        self._retrainer.confirmed()
+
     def _on_opened(self, outbox: Outbox) -> None:
         self._commands.remember(outbox)
 
@@ -452,6 +456,7 @@ class Service:
             retrained=dict(self._retrainer.results),
             retrain_progress=self._retrainer.progress,
             retrain_success_s=self._retrainer.success_s,
+            channels_drifted=int(pipeline.drift.drifted(rows).sum()),
             retrain_interval_s=self._settings.retrain.every_h * 3600.0,
             model_judged_s=self._retrainer.judged_s,
             model_steps=dict(self._retrainer.steps),

@@ -20,7 +20,9 @@ from tests.faults import (
     power_cuts,
     readings,
     restarts,
+    retraining,
     soak,
+    swaps,
 )
 from tests.faults.table import Row, show
 
@@ -34,6 +36,8 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row | list[Row]], int]] = {
     "readings": (readings.campaign, 200),
     "models": (model_store.campaign, 50),
     "degradations": (degradations.campaign, 1),
+    "swaps": (swaps.campaign, 100),
+    "retraining": (retraining.campaign, 50),
     "soak": (soak.campaign, 60),
 }
 """what to do in an empty folder, and how often; of the soak, how many minutes"""
