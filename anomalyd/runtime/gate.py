@@ -69,8 +69,6 @@ class GateReport:
     reasons: Sequence[str]
     """short names of the checks that it failed: held_out, finite, log_score, alarms, incident"""
     metrics: Mapping[str, float]
-    serves: Mapping[str, bool]
-    """channel -> the network's error is no worse than the best simple expert's"""
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -107,14 +105,16 @@ def judge(
     ]
     if spoilt:
         words = f"its weights are not finite: {', '.join(spoilt)}"
-        return GateReport(False, words, ["finite"], {}, {})
+        return GateReport(False, words, ["finite"], {})
     metrics: dict[str, float] = {}
     new = _losses(challenger, held, each)
     if not new.channels:
         words = "no channel has enough held-out readings that count as normal"
-        return GateReport(False, words, ["held_out"], {}, {})
+        return GateReport(False, words, ["held_out"], {})
     if not (np.isfinite(new.nll).all() and np.isfinite(new.mae).all()):
-        return GateReport(False, "its forecasts are not finite", ["finite"], {}, {})
+        return GateReport(False, "its forecasts are not finite", ["finite"], {})
+    # There the best expert goes on serving, whatever network is promoted: `experts.py`.
+    metrics["channels_without_skill"] = float((new.mae > new.best_expert).sum())
     known = [case for case in incidents if _fits(case, plant)]
     metrics["incidents_skipped"] = float(len(incidents) - len(known))
     before = [champion] if original is None else [champion, original]
@@ -124,12 +124,11 @@ def judge(
         "alarms": _alarms(champion, challenger, plant, held, rules, metrics, each),
     }
     failed = {name: words for name, words in said.items() if words}
-    serves = dict(zip(new.channels, (new.mae <= new.best_expert).tolist(), strict=True))
     words = "; ".join(failed.values()) or f"log-score better by {metrics['gain']:.3f} nats"
     if len(known) < len(incidents):
         skipped = ", ".join(case.alert for case in incidents if not _fits(case, plant))
         words += f"; not tried, as the plant doesn't know the channel: incident {skipped}"
-    return GateReport(not failed, words, list(failed), metrics, serves)
+    return GateReport(not failed, words, list(failed), metrics)
 
 
 def _log_score(
