@@ -310,8 +310,8 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("ANOMALYD_MQTT__PORT", "high", "mqtt.port = 'high': "),
-        ("ANOMALYD_MQTT__HST", "x", "mqtt.hst is not a setting; did you mean host?"),
+        ("ANOMALYD_MQTT__PORT", "high", "ANOMALYD_MQTT__PORT = 'high': "),
+        ("ANOMALYD_MQTT__HST", "x", "ANOMALYD_MQTT__HST is not a setting; did you mean host?"),
         ("ANOMALYD_MQTT", "not json", "mqtt"),
         ("ANOMALYD_STREAMS", "not json", "streams"),
     ],

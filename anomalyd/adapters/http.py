@@ -7,7 +7,7 @@ must only read, and return soon. It takes no signals and configures no logging.
 The metrics of many channels are much text, and Python runs one thread at a time. So they are
 written in pieces with a pause behind each, in which the pipeline goes on at once, and after a whole
 text comes a rest of `_REST` times the work that it was. Who asks meanwhile waits, and all who wait
-get one text: however often somebody scrapes, scoring keeps nine tenths of the interpreter.
+get one text: however often somebody scrapes, it has a twentieth of the interpreter at most.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_CONNECTIONS = 200
 STOP_TIMEOUT_S = 2
 _JOIN_TIMEOUT_S = STOP_TIMEOUT_S + 3
 _PAUSE_S = 0.001
-_REST = 9.0
+_REST = 19.0
 
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>anomalyd</title>

@@ -231,6 +231,7 @@ class Collector:
     def pieces(self) -> Iterator[bytes]:
         """The exposition, in the text format 0.0.4; no two at a time."""
         snapshot = self._snapshot()
+        yield b""  # looking was work too: a pause behind it
         registry = CollectorRegistry()
         registry.register(_Families(snapshot))
         yield generate_latest(registry)

@@ -110,7 +110,7 @@ def test_who_asks_together_gets_one_text_and_it_is_newer_than_the_question(start
         assert {b"2"} == {_all(each).split()[-1] for each in others}
 
 
-def test_writing_gets_a_tenth_of_the_time(start: Start) -> None:
+def test_writing_gets_a_twentieth_of_the_time(start: Start) -> None:
     """However often somebody asks."""
     spent = [0.0]
 
@@ -123,9 +123,9 @@ def test_writing_gets_a_tenth_of_the_time(start: Start) -> None:
 
     server = start(metrics=work)
     began = time.monotonic()
-    for _ in range(5):
+    for _ in range(4):
         _get(server, "/metrics")
-    assert spent[0] <= 0.02 + 0.1 * (time.monotonic() - began)
+    assert spent[0] <= 0.03 + 0.05 * (time.monotonic() - began)
 
 
 def _all(client: socket.socket) -> bytes:
