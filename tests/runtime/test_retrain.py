@@ -334,15 +334,15 @@ def test_a_trial_is_as_long_however_often_it_is_interrupted(tmp_path: Path) -> N
 
 def test_a_round_goes_on_after_a_restart(tmp_path: Path) -> None:
     """Stopped in its midst, nobody asks again: the weights are those of a round without a stop."""
-    rules = Retrain(every_h=0.0, least_readings=1000, steps=60)
+    rules = Retrain(every_h=0.0, least_readings=1000, steps=24)
     sites = [Site(tmp_path / name, rules) for name in ("whole", "cut")]
     for site, cut in zip(sites, (False, True), strict=True):
-        site.live(1500)
+        site.live(800)
         with site.running():
             site.retrainer.request()
             _until(site, _begun if cut else _over)
     assert (tmp_path / "cut" / "retrain.progress").exists()
-    sites[1] = Site(tmp_path / "cut", rules, at_s=1500)
+    sites[1] = Site(tmp_path / "cut", rules, at_s=800)
     with sites[1].running():
         _until(sites[1], _over)
     assert not (tmp_path / "cut" / "retrain.progress").exists()
