@@ -201,18 +201,28 @@ class Intake:
 
     def _is_old(self, message: Message, route: _Route) -> bool:
         """A retained message is a replay of an old value: it may be where a channel begins."""
-        if route.reader.stream.retained == "use":
-            return False
-        if route.reader.stream.retained == "ignore":
+        stream = route.reader.stream
+        if stream.format == "sparkplug":
+            raise Refused("retained", "Sparkplug's births, data and deaths are never retained")
+        if stream.retained == "ignore":
             raise Refused("retained", "a retained message is a replay of an old value")
+        if stream.retained == "use" and (stream.format != "auto" or stream.time is not None):
+            return False
         decoded = route.decode(message.payload, message.topic)
         if isinstance(decoded, Series):
             found = list(zip(decoded.names, decoded.values, decoded.times, strict=True))
         else:
             found = [(name, value, decoded.time) for name, value in decoded.fields]
-        for name, value, at in found:
-            row = route.rows.get(name)
-            row = self._open(message, route, name) if row is None else row
+        known = route.rows
+        opened = [
+            known[name] if name in known else self._open(message, route, name) for name, *_ in found
+        ]
+        rows = [row for row in opened if row is not None]
+        if stream.retained == "use":
+            if not self._pipeline.silent(np.array(rows, dtype=np.intp)).any():
+                return False
+            raise Refused("retained", "its channel is silent, and nobody knows when this was said")
+        for row, (_, value, at) in zip(opened, found, strict=True):
             if row is not None:
                 self._heard[row] = message.arrived
                 self._seeds[row] = value, at, message.arrived

@@ -550,6 +550,10 @@ class Pipeline:
         """(B,) silence from which on a channel is silent; infinite before its pace is known."""
         return self._cadence.longest_silence_s(rows)
 
+    def silent(self, rows: Rows) -> Flags:
+        """(B,) it is known to be silent for too long, or dead."""
+        return self._silences.told(rows)
+
     def skill(self, rows: Sequence[int]) -> Floats:
         """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
         return self.predictors.skill(np.array(rows, dtype=np.intp))

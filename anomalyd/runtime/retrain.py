@@ -28,6 +28,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from anomalyd import __version__
+from anomalyd.adapters.machine import give_back_memory
 from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.detection.channels import Channel
@@ -272,6 +273,8 @@ class Retrainer:
             # That was no fault of the round's.
             self._agenda.note(round=replace(begun, begun=0))
             raise
+        finally:
+            give_back_memory()
         self._agenda.note(round=None)
 
     def _begin_round(self, why: str) -> Round:

@@ -99,6 +99,10 @@ class SilenceWatch:
         """Channels that are silent for too long, and not told yet."""
         return self._silence.overdue(now_s)
 
+    def told(self, rows: Rows) -> Flags:
+        """(B,) it counts as silent."""
+        return self._silence.told(rows)
+
     def tell(self, rows: Rows) -> list[Alert]:
         """They count as silent from here on; documents where alerts are wanted."""
         self._silence.tell(rows)

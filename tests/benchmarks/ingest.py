@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,20 +24,19 @@ _BARE = """
 import sys
 import paho.mqtt.client as mqtt
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-count = 0
 def connected(client, *rest):
-    client.subscribe("plant/#", int(sys.argv[2]))
+    client.subscribe([(topic, int(sys.argv[2])) for topic in ("plant/#", "spBv1.0/#")])
+def subscribed(*rest):
     print("ready", flush=True)
 def received(client, data, message):
     global count
     count += 1
-client.on_connect = connected
-client.on_message = received
+count = 0
+client.on_connect, client.on_subscribe, client.on_message = connected, subscribed, received
 client.connect("127.0.0.1", int(sys.argv[1]))
 client.loop_start()
-sys.stdin.readline()
-print(count, flush=True)
-sys.stdin.readline()
+for line in sys.stdin:
+    print(count, flush=True)
 """
 
 _DAEMON = """
@@ -43,25 +44,37 @@ _DAEMON = """
 port = {broker}
 qos = {qos}
 [[streams]]
-topic = "plant/{{line}}/{{machine}}/{{sensor}}"
-value = "value"
-time = "ts"
+{stream}
 interval_s = 1.0
-group_by = ["line", "machine"]
 [http]
 port = {http}
 [state]
 directory = "{state}"
 """
+_PLANT = 'topic = "plant/{line}/{machine}/{sensor}"\ngroup_by = ["line", "machine"]\n'
+_STREAMS = {
+    "json": f'{_PLANT}value = "value"\ntime = "ts"',
+    "array": f'{_PLANT}value = "[].value"\ntime = "[].ts"',
+    "sparkplug": 'topic = "spBv1.0/{group}/+/{node}/{device*}"\nformat = "sparkplug"',
+}
+OPEN = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
+SCORED = "anomalyd_readings_scored_total"
+
+Child = subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
 class IngestCost:
-    """Microseconds of CPU for each message, on the same stream."""
+    """Microseconds of CPU for each reading and for each message, on the same stream."""
 
-    messages: int
+    sent: int
+    scored: int
+    took_s: float
+    """what sending them took: longer than asked for, where the broker was too slow"""
     daemon_us: float
+    """a reading"""
     bare_us: float
+    """a message"""
 
     @property
     def ratio(self) -> float:
@@ -69,87 +82,111 @@ class IngestCost:
 
 
 def measure(
-    directory: Path, channels: int, rate: float, seconds: float, qos: int = 0
+    directory: Path, channels: int, rate: float, seconds: float, qos: int = 0, shape: str = "json"
 ) -> IngestCost:
-    """Let a simulated plant speak; the last `seconds` of it count, after a warm-up as long. The
-    bare subscriber acknowledges as paho does, at once; the daemon when readings would survive."""
-    config = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
-    with running(Mosquitto(directory, config)) as broker:
-        http = free_port()
-        settings = directory / "bench.toml"
-        settings.write_text(
-            _DAEMON.format(broker=broker.port, http=http, state=directory / "state", qos=qos)
-        )
-        bare = _start(["-c", _BARE, str(broker.port), str(qos)])
-        daemon = _start(["-m", "anomalyd", "run", "--config", str(settings)])
-        try:
-            assert bare.stdout is not None
-            bare.stdout.readline()
-            _wait_for(lambda: _metric(http, "anomalyd_mqtt_connected") == 1.0)
-            with _speaking(broker.port, channels, rate, 2 * seconds, qos) as plant:
-                time.sleep(seconds)
-                before = _metric(http, "anomalyd_readings_scored_total")
-                cpu = _cpu_s(daemon.pid), _cpu_s(bare.pid)
-                plant.wait()
-            _settle(http)
-            spent = _cpu_s(daemon.pid) - cpu[0], _cpu_s(bare.pid) - cpu[1]
-            messages = int(_metric(http, "anomalyd_readings_scored_total") - before)
-        finally:
-            for process in (daemon, bare):
-                process.terminate()
-                process.wait(20)
-                for pipe in (process.stdin, process.stdout):
-                    if pipe is not None:
-                        pipe.close()
-    return IngestCost(messages, 1e6 * spent[0] / messages, 1e6 * spent[1] / messages)
+    """`rate`: readings a second, for `seconds` to warm up and for as long to count. The bare
+    subscriber acknowledges as paho does, at once; the daemon when readings would survive."""
+    with (
+        running(Mosquitto(directory, OPEN)) as broker,
+        subscriber(broker.port, qos) as bare,
+        daemon_on(directory, broker.port, qos, shape) as (daemon, http),
+        speaking(broker.port, channels, qos, rate, seconds, shape) as plant,
+    ):
+        stretch(plant)
+        settle(http)
+        before, heard = metric(http, SCORED), ask(bare)
+        cpu = _cpu_s(daemon.pid), _cpu_s(bare.pid)
+        sent, took_s = stretch(plant)
+        settle(http)
+        messages = ask(bare) - heard
+        spent = _cpu_s(daemon.pid) - cpu[0], _cpu_s(bare.pid) - cpu[1]
+        scored = int(metric(http, SCORED) - before)
+    us = 1e6 * spent[0] / scored, 1e6 * spent[1] / messages
+    return IngestCost(sent, scored, took_s, *us)
 
 
-def _start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+def subscriber(port: int, qos: int) -> AbstractContextManager[Child]:
+    """The bare one."""
+    return _child("-c", _BARE, str(port), str(qos))
+
+
+@contextmanager
+def daemon_on(
+    directory: Path, port: int, qos: int = 0, shape: str = "json"
+) -> Iterator[tuple[Child, int]]:
+    """It and its HTTP port, once it is connected."""
+    http = free_port()
+    settings, stream = directory / "bench.toml", _STREAMS[shape]
+    state = directory / "state"
+    settings.write_text(_DAEMON.format(broker=port, http=http, state=state, qos=qos, stream=stream))
+    with _child("-m", "anomalyd", "run", "--config", str(settings), speaks=False) as daemon:
+        deadline = time.monotonic() + 60
+        while metric(http, "anomalyd_mqtt_connected") != 1.0:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the daemon did not connect within 60 s")
+            time.sleep(0.1)
+        yield daemon, http
+
+
+def speaking(
+    port: int, channels: int, qos: int, rate: float, seconds: float, shape: str = "json"
+) -> AbstractContextManager[Child]:
+    """A plant that is ready to send its two stretches."""
+    about = [str(each) for each in (port, channels, qos, rate, seconds, shape)]
+    return _child("-m", "tests.benchmarks.load", *about)
+
+
+def stretch(plant: Child) -> tuple[int, float]:
+    """Let the plant send the next one: readings, and what it took."""
+    sent, took_s = _answer(plant).split()
+    return int(sent), float(took_s)
+
+
+def ask(bare: Child) -> int:
+    """Messages that the bare subscriber has seen."""
+    return int(_answer(bare))
+
+
+def settle(http: int) -> float:
+    """Wait until nothing more is scored; when that was, on time.monotonic."""
+    seen, since = -1.0, time.monotonic()
+    while True:
+        now = metric(http, SCORED)
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > 2.0:  # a page is served again for a while
+            return since
+        time.sleep(0.2)
+
+
+@contextmanager
+def _child(*arguments: str, speaks: bool = True) -> Iterator[Child]:
+    """A Python program until the end of the block; one that `speaks` has said that it is ready."""
+    pipe = subprocess.PIPE if speaks else subprocess.DEVNULL
+    child = subprocess.Popen(
+        [sys.executable, *arguments], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
     )
+    with child:
+        try:
+            if child.stdout is not None:
+                child.stdout.readline()
+            yield child
+        finally:
+            child.terminate()
+            child.wait(20)
 
 
-def _speaking(
-    port: int, channels: int, rate: float, seconds: float, qos: int
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "anomalyd", "simulate", "--broker", f"127.0.0.1:{port}"]
-    command += [
-        "--qos",
-        str(qos),
-        "--channels",
-        str(channels),
-        "--rate",
-        str(rate),
-        "--seconds",
-        str(seconds),
-    ]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+def _answer(child: Child) -> str:
+    """To a line on its stdin."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    return child.stdout.readline()
 
 
-def _settle(http: int) -> None:
-    """Wait until nothing more is scored."""
-    seen = -1.0
-    while (now := _metric(http, "anomalyd_readings_scored_total")) != seen:
-        seen = now
-        time.sleep(0.5)
-
-
-def _wait_for(condition: object) -> None:
-    deadline = time.monotonic() + 30
-    assert callable(condition)
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise TimeoutError("the daemon did not connect within 30 s")
-
-
-def _metric(http: int, name: str) -> float:
+def metric(http: int, name: str) -> float:
+    """Of the daemon; -1 where it doesn't answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{http}/metrics", timeout=10) as answer:
             text = answer.read().decode()

@@ -22,7 +22,7 @@ from anomalyd.runtime import registry
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.pipeline import Pipeline
-from anomalyd.settings import Settings, Stream
+from anomalyd.settings import Channels, Settings, Stream
 
 BATCH = 500
 _START_S = 1_700_000_000.0
@@ -49,7 +49,7 @@ class Plantful:
                 group_by=("line", "machine"),
             ),
         )
-        settings = Settings(streams=streams)
+        settings = Settings(streams=streams, channels=Channels(max=max(channels, 50_000)))
         served = registry.load(streams, Path.cwd(), settings.channels.max)
         self.pipeline = Pipeline(
             "bench", settings.channels, settings.alerts, streams, served.predictors

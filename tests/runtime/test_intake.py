@@ -130,6 +130,23 @@ def test_the_first_stream_that_matches_has_the_topic() -> None:
     ]
 
 
+def test_what_is_retained_says_nothing_of_who_is_silent() -> None:
+    """Without a time of its own it might be of any age; with one, the cadence knows."""
+    intake, pipeline = build(BARE.model_copy(update={"retained": "use"}))
+    read(intake, said("bare/x", b"1"))
+    pipeline.die(np.array([0]), NOW_S)
+    assert 0 == len(read(intake, said("bare/x", b"1", retained=True)))
+    assert {"retained": 1} == intake.rejected
+    assert 1 == len(read(intake, said("bare/x", b"1")))
+
+
+def test_sparkplug_retains_nothing() -> None:
+    intake, _ = build(SPARK.model_copy(update={"retained": "use"}))
+    kept = spark("DBIRTH", TEMPERATURE)._replace(retained=True)
+    assert 0 == len(read(intake, kept, spark("NDEATH")._replace(retained=True)))
+    assert {"retained": 2} == intake.rejected
+
+
 @pytest.mark.parametrize(("retained", "readings", "seeds"), [("seed", 0, 1), ("use", 1, 0)])
 def test_a_retained_message_is_a_seed_or_a_reading(
     retained: Any, readings: int, seeds: int

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from anomalyd.adapters.codec import sparkplug_layout
 from anomalyd.adapters.codec import sparkplug_wire as wire
 from anomalyd.adapters.codec.payload import (
     Numbers,
@@ -22,6 +23,7 @@ from anomalyd.adapters.codec.payload import (
     Time,
     bounded,
 )
+from anomalyd.adapters.codec.sparkplug_layout import Layout
 
 NAMESPACE = "spBv1.0"
 TYPE_LEVEL = 2
@@ -56,6 +58,10 @@ class _Known(NamedTuple):
 class _Device:
     by_alias: dict[int, _Known] = field(default_factory=dict)
     by_name: dict[str, _Known] = field(default_factory=dict)
+    layout: Layout | None = None
+    """how its data was laid out"""
+    others: int = 0
+    """messages since then that were laid out otherwise"""
 
 
 @dataclass(slots=True)
@@ -84,9 +90,11 @@ class SparkplugCodec:
         if kind in _COMMANDS or levels[1] == "STATE":
             return _NOTHING
         bounded(payload)
-        read = wire.read(payload)
         group, node = levels[1], levels[3]
         device = levels[4] if len(levels) > 4 else ""
+        if kind in _DATA:
+            return self._data(group, node, device, payload)
+        read = wire.read(payload)
         if kind == "NDEATH":
             return self._end_node(group, node, read)
         if kind == "DDEATH":
@@ -158,6 +166,24 @@ class SparkplugCodec:
             self._forget(next(iter(self._nodes)))
 
     # --- readings ---------------------------------------------------------------------------
+
+    def _data(self, group: str, name: str, device: str, payload: bytes) -> Series:
+        """As the message before it, where its bytes lie as that one's."""
+        node = self._nodes.get(f"{group}/{name}")
+        known = node.devices.get(device) if node else None
+        layout = known.layout if known else None
+        found = layout.read(payload) if layout else None
+        if known and layout and found:
+            self._nodes.move_to_end(f"{group}/{name}")
+            known.others = 0
+            return Series(layout.names, *found, layout.units)
+        series = self._readings(group, name, device, wire.read(payload))
+        if known and not series.refused:
+            known.others += 1
+            # Ever more seldom, where no two messages are alike.
+            if known.others & (known.others - 1) == 0:
+                known.layout = sparkplug_layout.learn(payload, series.names, series.units)
+        return series
 
     def _readings(self, group: str, name: str, device: str, read: wire.Payload) -> Series:
         node = self._nodes.get(f"{group}/{name}")

@@ -71,9 +71,9 @@ def _payload(data: bytes) -> Payload:
     time_ms, at, size = None, 0, len(data)
     metrics: list[Metric] = []
     while at < size:
-        key, at = _u32(data, at)
+        key, at = u32(data, at)
         if key == 0x12:
-            length, at = _u32(data, at)
+            length, at = u32(data, at)
             if len(metrics) >= MOST_READINGS:
                 raise Refused("size", f"more than {MOST_READINGS} metrics")
             metrics.append(_metric(data, at, at + length))
@@ -81,7 +81,7 @@ def _payload(data: bytes) -> Payload:
         elif key == 0x08:
             time_ms, at = _varint(data, at)
         else:
-            at = _skip(data, at, key)
+            at = skip(data, at, key)
     _ends(at, size)
     return Payload(time_ms, metrics)
 
@@ -96,7 +96,7 @@ def _metric(data: bytes, at: int, end: int) -> Metric:
         key = data[at]
         at += 1
         if key >= 0x80:
-            key, at = _u32(data, at - 1)
+            key, at = u32(data, at - 1)
         if key == 0x10:
             alias, at = _varint(data, at)
         elif key == 0x18:
@@ -133,7 +133,7 @@ def _metric(data: bytes, at: int, end: int) -> Metric:
         else:
             # Bytes, data set, template, extension: the value is something else.
             kind = 0 if key in (0x82, 0x8A, 0x92, 0x9A) else kind
-            at = _skip(data, at, key)
+            at = skip(data, at, key)
     _ends(at, end)
     said = text if kind == STRING_VALUE and text is not None else value
     return Metric(name, alias, time_ms, datatype, is_null, kind, said, props)
@@ -144,7 +144,7 @@ def _properties(data: bytes) -> dict[str, float | str | bool]:
     values: list[float | str | bool | None] = []
     at = 0
     while at < len(data):
-        key, at = _u32(data, at)
+        key, at = u32(data, at)
         if key in (0x0A, 0x12):
             begin, at = _span(data, at)
             _ends(at, len(data), exactly=False)
@@ -155,7 +155,7 @@ def _properties(data: bytes) -> dict[str, float | str | bool]:
             else:
                 values.append(_property(data[begin:at]))
         else:
-            at = _skip(data, at, key)
+            at = skip(data, at, key)
     _ends(at, len(data))
     return {name: value for name, value in zip(keys, values, strict=False) if value is not None}
 
@@ -164,7 +164,7 @@ def _property(data: bytes) -> float | str | bool | None:
     value: float | str | bool | None = None
     at, is_null = 0, False
     while at < len(data):
-        key, at = _u32(data, at)
+        key, at = u32(data, at)
         if key == 0x18:
             whole, at = _varint(data, at)
             value = whole & 0xFFFFFFFF
@@ -182,7 +182,7 @@ def _property(data: bytes) -> float | str | bool | None:
             value = data[begin:at].decode(errors="replace")
         else:
             value = None if key in (0x4A, 0x52) else value
-            at = _skip(data, at, key)
+            at = skip(data, at, key)
     _ends(at, len(data))
     return None if is_null else value
 
@@ -204,7 +204,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise Refused("protobuf", "a number of more than 10 bytes")
 
 
-def _u32(data: bytes, at: int) -> tuple[int, int]:
+def u32(data: bytes, at: int) -> tuple[int, int]:
     """(key or length, place behind it): at most 32 bits, in at most 5 bytes."""
     byte = data[at]
     if byte < 0x80:
@@ -217,11 +217,11 @@ def _u32(data: bytes, at: int) -> tuple[int, int]:
 
 def _span(data: bytes, at: int) -> tuple[int, int]:
     """(beginning, end) of a text or message whose length is at `at`."""
-    length, at = _u32(data, at)
+    length, at = u32(data, at)
     return at, at + length
 
 
-def _skip(data: bytes, at: int, key: int) -> int:
+def skip(data: bytes, at: int, key: int) -> int:
     wire = key & 7
     if key >> 3 == 0:
         raise Refused("protobuf", "a field without a number")
