@@ -182,13 +182,12 @@ class Retrainer:
             self._step("rolled-back", named, why)
         if not self._agenda.now.due_s:
             self._agenda.note(due_s=self._first_due_s(), begun_s=self._clock())
-        if self._current != self._agenda.now.trusted:
-            self._resume_watch()
-        else:
+        if self._current == self._agenda.now.trusted or not self._resume_watch():
             self._resume_shadow()
 
-    def _resume_watch(self) -> None:
-        """A restart came between a promotion and the end of the watch over it."""
+    def _resume_watch(self) -> bool:
+        """A restart came between a promotion and the end of the watch over it; False where there
+        is no way back."""
         back = self._store.served(NEXT_STEP)[1:]
         for version in back:
             try:
@@ -200,12 +199,12 @@ class Retrainer:
             self._begin(version, network)
             self._build_up()
             self._former, self._since_s = version, self._clock() - tried_s
-            self._store.dismiss(NEXT_STEP, "another is on trial", self._clock())
-            return
+            return True
         self._trust(self._current)
+        return False
 
     def _resume_shadow(self) -> None:
-        """A restart ended the shadow of a challenger: it goes on."""
+        """What a restart has ended, or a watch has kept waiting, goes on in shadow."""
         for each in self._store.list():
             if (each.role, each.status, each.parent) == (NEXT_STEP, "shadow", self._current):
                 try:
@@ -498,6 +497,7 @@ class Retrainer:
         elif self._clock() - self._since_s >= self._rules.shadow_h * _HOUR_S:
             self._end()
             self._trust(self._current)
+            self._resume_shadow()
 
     def _trust(self, version: str) -> None:
         self._agenda.note(trial="", tried_s=0.0, trusted=version)

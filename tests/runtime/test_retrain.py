@@ -18,6 +18,7 @@ from anomalyd.model import checkpoint
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.runtime import registry
+from anomalyd.runtime.agenda import AgendaFile
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.history import History
 from anomalyd.runtime.pipeline import Pipeline
@@ -316,6 +317,27 @@ def test_a_watch_goes_on_over_a_restart(tmp_path: Path) -> None:
         assert site.pipeline.shadow is None
 
 
+def test_who_was_in_shadow_is_tried_after_the_watch(tmp_path: Path) -> None:
+    """And where what serves can't be watched, at once."""
+    rules = Retrain(every_h=0.0, shadow_h=0.1)
+    site = Site(tmp_path, rules, threads=False)
+    challenger, other = site.add(0.0), site.add(0.001)
+    site.store.promote(other, "by hand", START_S)
+    site.store.promote(SHIPPED, "by hand", START_S)
+    site.store.shadow(challenger, "better", START_S)
+    AgendaFile(tmp_path, Conditions()).note(trusted=other)
+    site = Site(tmp_path, rules, threads=False)
+    with site.turning():
+        assert other == _beside(site)
+        site.turn(361)
+        assert challenger == _beside(site)
+
+
+def _beside(site: Site) -> str:
+    assert site.pipeline.shadow is not None
+    return site.pipeline.shadow.predictor.name
+
+
 def test_a_trial_is_as_long_however_often_it_is_interrupted(tmp_path: Path) -> None:
     """Time under watch adds up over restarts, and without the daemon none passes."""
     rules, watched_s = Retrain(every_h=0.0, shadow_h=0.25), 0
@@ -334,15 +356,15 @@ def test_a_trial_is_as_long_however_often_it_is_interrupted(tmp_path: Path) -> N
 
 def test_a_round_goes_on_after_a_restart(tmp_path: Path) -> None:
     """Stopped in its midst, nobody asks again: the weights are those of a round without a stop."""
-    rules = Retrain(every_h=0.0, least_readings=1000, steps=60)
+    rules = Retrain(every_h=0.0, least_readings=1000, steps=24)
     sites = [Site(tmp_path / name, rules) for name in ("whole", "cut")]
     for site, cut in zip(sites, (False, True), strict=True):
-        site.live(1500)
+        site.live(800)
         with site.running():
             site.retrainer.request()
             _until(site, _begun if cut else _over)
     assert (tmp_path / "cut" / "retrain.progress").exists()
-    sites[1] = Site(tmp_path / "cut", rules, at_s=1500)
+    sites[1] = Site(tmp_path / "cut", rules, at_s=800)
     with sites[1].running():
         _until(sites[1], _over)
     assert not (tmp_path / "cut" / "retrain.progress").exists()
