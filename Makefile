@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything runs from .venv, which is made anew when the pins change.
 #
 # PYTHON=python3.12   another interpreter for .venv
-# ARGS="..."          more arguments for demo, test, faults, bench and bench-detection
+# ARGS="..."          more arguments for demo, test, faults and the benches
 # BUILD="..."         more arguments for buildah, for container and container-test
 # DATA=FOLDER         labelled data sets for bench-detection: nab/, skab/, msl/ (CONTRIBUTING.md)
 
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-detection faults container container-test
+.PHONY: help venv demo test check bench bench-detection bench-retraining faults container container-test
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -52,6 +52,9 @@ bench: $(INSTALLED) ## cost per reading, against a subscriber that does nothing
 bench-detection: $(INSTALLED) ## how well it detects, next to simple rules, on DATA=FOLDER
 	@test -n "$(DATA)" || { echo "say where the data sets are: make $@ DATA=FOLDER" >&2; exit 1; }
 	$(BIN)/python -m tests.benchmarks.detection $(DATA) $(ARGS)
+
+bench-retraining: $(INSTALLED) ## weeks of a plant that changes, with retraining and without
+	$(BIN)/python -m tests.benchmarks.retraining $(ARGS)
 
 faults: $(INSTALLED) ## kill, cut and fill what it stands on, and count what is lost
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -41,6 +41,7 @@ from anomalyd.adapters.codec.sparkplug_wire import rebirth
 from anomalyd.adapters.http import HttpServer
 from anomalyd.adapters.machine import disk_usage, memory_available_bytes, memory_limit_bytes
 from anomalyd.adapters.metrics import Collector, Snapshot
+from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
@@ -115,6 +116,7 @@ class Service:
         self._settings = settings
         self._models = list(served.models)
         self._served = served.predictors[-1].name
+        self._tell_damage()
         self._memory_limit = memory_limit_bytes()
         self._root = root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
         families = (f"{each}/" for each in (*FAMILIES, *_UNHEARD))
@@ -143,8 +145,9 @@ class Service:
             self._on_opened,
         )  # fmt: skip
         self._commands = Commands(
-            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain
-        )
+            root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain,
+            self._confirmed,
+        )  # fmt: skip
         self._announcer = Announcer(
             root,
             self._courier.put,
@@ -265,6 +268,13 @@ class Service:
             self._notifier.stopping()
         log.info("stopped readings_scored=%d", self._pipeline.readings_scored)
 
+    def _tell_damage(self) -> None:
+        """Until another version serves."""
+        wanted = self._store.current(NEXT_STEP)
+        if wanted not in (SHIPPED, self._served):
+            why = f"version={wanted} can't be used, model={self._served} serves in its place"
+            self._conditions.begin("model", why)
+
     def _sweep_models(self) -> None:
         """Only now: before the directory was locked, what is unfinished may be another daemon's."""
         try:
@@ -340,6 +350,9 @@ class Service:
     def _retrain(self) -> None:
         self._retrainer.request()
 
+    def _confirmed(self) -> None:
+        self._retrainer.confirmed()
+
     def _on_opened(self, outbox: Outbox) -> None:
         self._commands.remember(outbox)
 
@@ -362,6 +375,8 @@ class Service:
                 *(each for each in self._models if each["model"] != self._served),
                 label,
             ]
+        if serving != self._served:
+            self._conditions.end("model")
         self._served = serving
         document = {
             "step": step,
@@ -441,6 +456,7 @@ class Service:
             retrained=dict(self._retrainer.results),
             retrain_progress=self._retrainer.progress,
             retrain_success_s=self._retrainer.success_s,
+            channels_drifted=int(pipeline.drift.drifted(rows).sum()),
             retrain_interval_s=self._settings.retrain.every_h * 3600.0,
             model_judged_s=self._retrainer.judged_s,
             model_steps=dict(self._retrainer.steps),

@@ -420,7 +420,10 @@ class Retrain(Section):
     """Learning on site."""
 
     every_h: float = Field(
-        24.0, ge=0, description="fine-tune the predictor this often; 0 = only when asked to"
+        24.0,
+        ge=0,
+        description="fine-tune the predictor this often, and where its residuals drift; "
+        "0 = only when asked to",
     )
     history_h: float = Field(
         168.0, gt=0, description="learn from so many hours of the history; the last quarter judges"
@@ -642,15 +645,17 @@ def _from_file(path: Path) -> type[Settings]:
 def _explain(error: ValidationError) -> Iterator[str]:
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        own = ENV_PREFIX + key.upper().replace(".", "__")
+        said = own if own in os.environ else key
         if problem["type"] == "extra_forbidden":
-            yield f"{key} is not a setting{_nearest(str(problem['loc'][-1]))}"
+            yield f"{said} is not a setting{_nearest(str(problem['loc'][-1]))}"
         elif problem["type"] == "missing":
             yield f"{key} is missing"
         elif isinstance(problem["input"], dict) or "password" in key or "token" in key:
             # The value would be the whole tree, a table of it, or a secret.
-            yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+            yield f"{said}: {problem['msg'].removeprefix('Value error, ')}"
         else:
-            yield f"{key} = {problem['input']!r}: {_wanted(problem)}"
+            yield f"{said} = {problem['input']!r}: {_wanted(problem)}"
 
 
 def _wanted(problem: ErrorDetails) -> str:

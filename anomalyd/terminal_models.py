@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from anomalyd.adapters.models.manifest import NEXT_STEP
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.runtime import registry
 
@@ -74,7 +75,8 @@ def roll_back(store: ModelStore, role: str, reason: str, now_s: float) -> int:
 
 def _tell(role: str, now: str, before: str) -> int:
     told = f"{role}: {now} serves, {before} did" if now != before else f"{role}: {now} serves"
-    sys.stdout.write(f"{told}; a running daemon takes it up when it starts again\n")
+    when = "within a second" if role == NEXT_STEP else "when it starts again"
+    sys.stdout.write(f"{told}; a running daemon takes it up {when}\n")
     return 0
 
 

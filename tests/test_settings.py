@@ -95,6 +95,17 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1883 == load(None).mqtt.port
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("PORT", "many", "_MQTT__PORT = 'many': must be"), ("PROT", "1", "_MQTT__PROT is not a set")],
+)
+def test_a_mistake_in_the_environment_is_not_said_to_be_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"ANOMALYD_MQTT__{name}", value)
+    assert f": ANOMALYD{said}" in mistake(tmp_path, "[mqtt]\nhost = 'b'\n")
+
+
 def test_settings_do_not_change() -> None:
     """Threads share them."""
     with pytest.raises(ValidationError, match="frozen"):

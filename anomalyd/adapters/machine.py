@@ -1,11 +1,12 @@
-"""What the machine leaves to the daemon: memory and disk.
+"""What the machine leaves to the daemon: memory and disk; and memory given back to it.
 
-`service.py` asks, once at its start and with every scrape. It only reads, and an answer that isn't
+`service.py` asks, once at its start and with every scrape; an answer that isn't
 to be had is the next best: the machine's memory where no control group limits it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,14 @@ def memory_available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
         return None
     found = [line.split() for line in lines if line.startswith("MemAvailable:")]
     return int(found[0][1]) * 1024 if found else None
+
+
+def give_back_memory() -> None:
+    """What the C library keeps of what was freed, after something large: glibc keeps most of it for
+    each thread, and a process seems to grow with every training. Elsewhere nothing happens."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _unified(membership: Path) -> Path | None:

@@ -86,6 +86,11 @@ _GAUGES = (
         "When a challenger last passed the gate; 0 before the first since the start.",
     ),
     (
+        "anomalyd_channels_drifted",
+        "channels_drifted",
+        "Channels whose residuals have grown or shrunk since the predictor learnt last.",
+    ),
+    (
         "anomalyd_retrain_interval_seconds",
         "retrain_interval_s",
         "How often it is to retrain by itself; 0: never.",
@@ -176,6 +181,7 @@ class Snapshot:
     retrained: Mapping[str, int]  # result
     retrain_progress: float
     retrain_success_s: float
+    channels_drifted: int
     retrain_interval_s: float
     model_judged_s: float
     model_steps: Mapping[str, int]  # step

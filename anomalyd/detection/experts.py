@@ -53,13 +53,17 @@ EXPERTS = (
     COVARIANCE,
     SPREAD,
     QUANTUM,
+    SIMPLE,
     ERROR,
-) = range(17)
+) = range(18)
 NETWORK_ERROR = ERROR + len(EXPERTS)
 _SIZE = NETWORK_ERROR + 1
 _FORECASTS, _ALL_FORECASTS = slice(LAST, CYCLE + 1), slice(LAST, NETWORK + 1)
 _ERRORS, _ALL_ERRORS = slice(ERROR, NETWORK_ERROR), slice(ERROR, _SIZE)
 _SKILL_READINGS = 100.0  # from which on the running errors are more than their beginning
+# The best expert serves where the network's running error is so many times its own, until the
+# network is as good again. The best of seven by their past is flattered: hence not at once.
+_WORSE, _AS_GOOD = 1.1, 1.03
 
 # Memory of the running figures, in readings.
 FAST_READINGS, MEDIUM_READINGS, SLOW_READINGS = 8.0, 60.0, 400.0
@@ -86,6 +90,8 @@ class Outlook(NamedTuple):
     """(B,), channel units: the best expert's running error, with a floor"""
     usual: Floats
     """(B,), channel units: the next value as the time of day has it"""
+    simple: Floats
+    """(B,), channel units: the best expert's next value where the network is worse, else NaN"""
 
 
 class Beats(NamedTuple):
@@ -141,6 +147,7 @@ class ExpertBank:
         self._cycles.reset(rows[beats.after_gap])
         _restart(state, values, beats.after_gap, fresh)
         _learn_errors(state, values)
+        _compare(state)
         tame = _learn_levels(state, values)
         self._cycles.learn(rows, tame)
         self._profiles.learn(rows, beats.times, tame, beats.interval_s)
@@ -186,6 +193,13 @@ def _learn_errors(state: Floats, values: Floats) -> None:
     missed = _tamed(np.abs(values - state[_ALL_FORECASTS]), limit, state[COUNT])
     rate = _rate(state[COUNT], _ERROR_READINGS)
     state[_ALL_ERRORS] += rate * (missed - state[_ALL_ERRORS])
+
+
+def _compare(state: Floats) -> None:
+    """Who serves: the network or, where that has been worse of late, the best expert."""
+    best = state[_ERRORS].min(axis=0)
+    worse = state[NETWORK_ERROR] > np.where(state[SIMPLE] > 0.0, _AS_GOOD, _WORSE) * best
+    state[SIMPLE] = worse & (state[COUNT] >= _SKILL_READINGS)
 
 
 def _learn_levels(state: Floats, values: Floats) -> Floats:
@@ -246,8 +260,16 @@ def _outlook(state: Floats, forecasts: Floats, has_profile: Flags, has_cycle: Fl
     features[23] = np.minimum(state[COUNT], 500.0) / 500.0
     features[24], features[25] = has_profile, has_cycle
     ahead = np.clip(ahead, -_FORECAST_LIMIT, _FORECAST_LIMIT)
+    simple = np.full(last.size, np.nan)
+    if (chosen := np.flatnonzero(state[SIMPLE])).size:
+        simple[chosen] = forecasts[0, errors[:, chosen].argmin(axis=0), chosen]
     return Outlook(
-        ahead.transpose(2, 0, 1), np.ascontiguousarray(features.T), last, scale, state[PROFILE]
+        ahead.transpose(2, 0, 1),
+        np.ascontiguousarray(features.T),
+        last,
+        scale,
+        state[PROFILE],
+        simple,
     )
 
 

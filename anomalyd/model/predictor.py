@@ -114,7 +114,9 @@ class NextStepPredictor:
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
-        expected = np.stack([ahead[:, 0], before, outlook.usual])
+        # `ahead` stays the network's, so that it is compared with the experts wherever they serve.
+        served = np.where(np.isnan(outlook.simple), ahead[:, 0], outlook.simple)
+        expected = np.stack([served, before, outlook.usual])
         return Prediction(expected, outlook.scale * scale, ahead.T, outlook)
 
     def rebuild(

@@ -102,9 +102,11 @@ class Commands:
         maintenance: Maintenance,
         acknowledged: dict[str, Acknowledgement],
         retrain: Callable[[], None],
+        confirmed: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`acknowledged`: of open alerts, by id; filled here, the announcer looks at it."""
+        """`acknowledged`: of open alerts, by id; filled here, the announcer looks at it.
+        `confirmed`: is told that an alert was."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """(verb, "ok" or "error") -> how many"""
         self._root = f"{root}/command/"
@@ -114,6 +116,7 @@ class Commands:
         self._maintenance = maintenance
         self._acknowledged = acknowledged
         self._retrain = retrain
+        self._confirmed = confirmed
         self._clock = clock
 
     def take(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -185,6 +188,8 @@ class Commands:
         at_s = self._clock()
         if not outbox.judge(command.id, command.verdict, at_s, command.by, command.note):
             raise _Refused(f"no alert has the id {command.id}")
+        if command.verdict == "confirmed":
+            self._confirmed()
 
     def _maintain(self, outbox: Outbox, command: Maintain) -> str | None:
         now_s = self._clock()

@@ -14,7 +14,7 @@ bootstrap for general stationary observations", Annals of Statistics 1989).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -25,13 +25,15 @@ from anomalyd.detection.reading import Flags, Floats
 from anomalyd.model.next_step import NextStep, student_t_nll
 from anomalyd.model.pieces import lessons, sample
 from anomalyd.model.segment import Cut, Segment
-from anomalyd.model.training import UNSCORED
+from anomalyd.model.training import UNSCORED, Lessons
 from anomalyd.runtime.incidents import Incident
-from anomalyd.runtime.rehearsal import Plant, Rehearsed, rehearse
+from anomalyd.runtime.rehearsal import Plant, Rehearsed, rehearse, rehearse_each
 
 _LENGTH, _MOST_PIECES, _SEED, _DRAWS = 768, 256, 1, 2000
 _MOST_GAIN = 2.0  # nats: one channel must not decide for all
 _FEW_CHANNELS, _BLOCK = 8, 64  # readings in a block
+_PACKED = 65_536  # readings of incidents side by side: 40 MB
+_AT_ONCE = 32_768  # readings that a network sees in one go: 30 MB
 _MANY_READINGS = 300  # of an incident, from which on the margins hold as they are
 
 
@@ -67,8 +69,6 @@ class GateReport:
     reasons: Sequence[str]
     """short names of the checks that it failed: held_out, finite, log_score, alarms, incident"""
     metrics: Mapping[str, float]
-    serves: Mapping[str, bool]
-    """channel -> the network's error is no worse than the best simple expert's"""
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -105,14 +105,16 @@ def judge(
     ]
     if spoilt:
         words = f"its weights are not finite: {', '.join(spoilt)}"
-        return GateReport(False, words, ["finite"], {}, {})
+        return GateReport(False, words, ["finite"], {})
     metrics: dict[str, float] = {}
     new = _losses(challenger, held, each)
     if not new.channels:
         words = "no channel has enough held-out readings that count as normal"
-        return GateReport(False, words, ["held_out"], {}, {})
+        return GateReport(False, words, ["held_out"], {})
     if not (np.isfinite(new.nll).all() and np.isfinite(new.mae).all()):
-        return GateReport(False, "its forecasts are not finite", ["finite"], {}, {})
+        return GateReport(False, "its forecasts are not finite", ["finite"], {})
+    # There the best expert goes on serving, whatever network is promoted: `experts.py`.
+    metrics["channels_without_skill"] = float((new.mae > new.best_expert).sum())
     known = [case for case in incidents if _fits(case, plant)]
     metrics["incidents_skipped"] = float(len(incidents) - len(known))
     before = [champion] if original is None else [champion, original]
@@ -122,12 +124,11 @@ def judge(
         "alarms": _alarms(champion, challenger, plant, held, rules, metrics, each),
     }
     failed = {name: words for name, words in said.items() if words}
-    serves = dict(zip(new.channels, (new.mae <= new.best_expert).tolist(), strict=True))
     words = "; ".join(failed.values()) or f"log-score better by {metrics['gain']:.3f} nats"
     if len(known) < len(incidents):
         skipped = ", ".join(case.alert for case in incidents if not _fits(case, plant))
         words += f"; not tried, as the plant doesn't know the channel: incident {skipped}"
-    return GateReport(not failed, words, list(failed), metrics, serves)
+    return GateReport(not failed, words, list(failed), metrics)
 
 
 def _log_score(
@@ -166,11 +167,10 @@ def _losses(network: NextStep, segments: Sequence[Segment], each: Callable[[], N
     if not pieces:
         return _Losses([], *np.zeros((4, 0)))
     seen = lessons(pieces, each)
-    with torch.inference_mode():
-        forecast, _ = network(seen.features, seen.experts)
-        nll = student_t_nll(forecast, seen.target)[:, UNSCORED:, 0].double().numpy()
-        missed = (seen.target - forecast.location).abs()[:, UNSCORED:, 0].double().numpy()
-        off = (seen.target[..., None] - seen.experts).abs()[:, UNSCORED:, 0].double().numpy()
+    nll, missed = _missed(network, seen, each)
+    off = (
+        (seen.target[:, UNSCORED:, 0, None] - seen.experts[:, UNSCORED:, 0]).abs().double().numpy()
+    )
     known = ~torch.isnan(seen.target[:, UNSCORED:, 0]).numpy()
     owners = np.array([piece.channel for piece in pieces])
     names = [str(name) for name in np.unique(owners) if known[owners == name].any()]
@@ -182,6 +182,22 @@ def _losses(network: NextStep, segments: Sequence[Segment], each: Callable[[], N
         np.array([off[mine].mean(axis=0).min() for mine in rows]),
         _block_means(nll, known),
     )
+
+
+def _missed(network: NextStep, seen: Lessons, each: Callable[[], None]) -> tuple[Floats, Floats]:
+    """(N, T) negative log-likelihood and absolute error of the next reading, from where they count;
+    a few series at a time, for memory's sake."""
+    nll, missed = [], []
+    count, length = seen.target.shape[:2]
+    step = max(1, _AT_ONCE // length)
+    for begin in range(0, count, step):
+        each()
+        part = slice(begin, begin + step)
+        with torch.inference_mode():
+            forecast, _ = network(seen.features[part], seen.experts[part])
+            nll.append(student_t_nll(forecast, seen.target[part])[:, UNSCORED:, 0])
+            missed.append((seen.target[part] - forecast.location).abs()[:, UNSCORED:, 0])
+    return torch.cat(nll).double().numpy(), torch.cat(missed).double().numpy()
 
 
 def _block_means(nll: Floats, known: Flags) -> Floats:
@@ -235,15 +251,18 @@ def _incidents(
     each: Callable[[], None],
 ) -> str:
     lost, shrunk, learnt = [], [], []
-    for case in incidents:
-        *old, new = (rehearse(net, plant, case.segments, each) for net in (*before, challenger))
+    networks = [*before, challenger]
+    readings = [case.segments for case in incidents]
+    runs = [rehearse_each(network, plant, readings, each) for network in networks]
+    told = _told(before, challenger, incidents, each)
+    for at, case in enumerate(incidents):
+        *old, new = (run[at] for run in runs)
         if any(_found(run, case) for run in old) and not _found(new, case):
             lost.append(case.alert)
         was, now = max(_peak(run, case) for run in old), _peak(new, case)
         if was >= 1.0 and not now >= rules.score_kept * was:
             shrunk.append(f"{case.alert} (score {was:.2f} => {now:.2f})")
-        told = [_told(net, challenger, case) for net in before]
-        gains = [each.gain for each in told if each is not None and each.is_learnt(rules)]
+        gains = [gain.gain for gain in told[at] if gain.is_learnt(rules)]
         if gains:
             learnt.append(f"{case.alert} ({max(gains):+.2f} nats)")
     metrics |= {
@@ -296,33 +315,69 @@ class _Told(NamedTuple):
         )
 
 
-def _told(older: NextStep, challenger: NextStep, case: Incident) -> _Told | None:
-    """The channel that raised the alert alone; None where there is nothing to compare."""
-    losses: list[Floats] = []
-    times: list[Floats] = []
-    for segment in case.segments:
-        if segment.channel != case.channel or segment.times.size <= UNSCORED + 1:
-            continue
-        seen = lessons(
-            [Cut(segment.channel, segment.times, segment.values, np.ones_like(segment.learnt))]
-        )
-        with torch.inference_mode():
-            both = [
-                student_t_nll(net(seen.features, seen.experts)[0], seen.target)[0, UNSCORED:, 0]
-                for net in (older, challenger)
-            ]
-        losses.append(torch.stack(both).double().numpy())
-        times.append(segment.times[UNSCORED + 1 :])
-    if not losses:
-        return None
-    loss, at = np.concatenate(losses, axis=1), np.concatenate(times)
+def _told(
+    before: Sequence[NextStep],
+    challenger: NextStep,
+    cases: Sequence[Incident],
+    each: Callable[[], None] = lambda: None,
+) -> list[list[_Told]]:
+    """Of each case, beside each of the older networks; the channel that raised the alert alone.
+    Nothing where there is nothing to compare."""
+    networks = [*before, challenger]
+    found = [(np.zeros((len(networks), 0)), np.zeros(0)) for _ in cases]
+    for at, times, loss in _case_losses(networks, cases, each):
+        known, seen = found[at]
+        found[at] = np.concatenate((known, loss), axis=1), np.concatenate((seen, times))
+    return [_compare(case, *losses) for case, losses in zip(cases, found, strict=True)]
+
+
+def _case_losses(
+    networks: Sequence[NextStep], cases: Sequence[Incident], each: Callable[[], None]
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Case, times (T,) and losses (networks, T) of each of its segments, side by side."""
+    segments = [
+        (at, segment)
+        for at, case in enumerate(cases)
+        for segment in case.segments
+        if segment.channel == case.channel and segment.times.size > UNSCORED + 1
+    ]
+    for pack in _packs(segments):
+        seen = lessons([_all_learnt(segment) for _, segment in pack], each)
+        loss = np.stack([_missed(network, seen, each)[0] for network in networks])
+        for place, (at, segment) in enumerate(pack):
+            times = segment.times[UNSCORED + 1 :]
+            yield at, times, loss[:, place, : times.size]
+
+
+def _packs(segments: Sequence[tuple[int, Segment]]) -> Iterator[list[tuple[int, Segment]]]:
+    """Those about as long as each other together, with so many readings that memory is bounded."""
+    pack: list[tuple[int, Segment]] = []
+    for each in sorted(segments, key=lambda each: each[1].times.size):
+        if pack and (len(pack) + 1) * each[1].times.size > _PACKED:
+            yield pack
+            pack = []
+        pack.append(each)
+    if pack:
+        yield pack
+
+
+def _all_learnt(segment: Segment) -> Cut:
+    learnt = np.ones_like(segment.learnt)
+    return Cut(segment.channel, segment.times, segment.values, learnt)
+
+
+def _compare(case: Incident, loss: Floats, at: Floats) -> list[_Told]:
+    """`loss` (networks, T), the challenger's last; `at` (T,) the times."""
     during = (at >= case.start_s) & (at <= case.end_s)
     if not during.any() or during.all():
-        return None
-    (old, new), (old_before, new_before) = (loss[:, w].mean(axis=1) for w in (during, ~during))
-    return _Told(
-        float(old - new),
-        float(old_before - new_before),
-        float(old - old_before),
-        int(during.sum()),
-    )
+        return []
+    within, earlier = loss[:, during].mean(axis=1), loss[:, ~during].mean(axis=1)
+    return [
+        _Told(
+            float(old - within[-1]),
+            float(old_before - earlier[-1]),
+            float(old - old_before),
+            int(during.sum()),
+        )
+        for old, old_before in zip(within[:-1], earlier[:-1], strict=True)
+    ]

@@ -106,6 +106,8 @@ def read_past(
     left = np.fromiter(shares.values(), dtype=np.int64, count=len(shares))
     parts = []
     for path in reversed(paths):
+        if not left.any():
+            break
         chunk = _tried(files.read, path)
         if chunk is not None:
             parts.append(_part(chunk, names, left, since_s, until_s))

@@ -20,6 +20,7 @@ from anomalyd.detection import columns
 from anomalyd.detection.alert import AlertRules, AlertStates
 from anomalyd.detection.cadence import Beat, Cadence
 from anomalyd.detection.channels import Channel, ChannelTable
+from anomalyd.detection.drift import Drift
 from anomalyd.detection.experts import Beats
 from anomalyd.detection.possible import Possible
 from anomalyd.detection.quality import Stillness
@@ -120,6 +121,7 @@ class Pipeline:
         self._networks = Assets(capacity, networks)
         self._sustained = Sustained(capacity)
         self._scorer = Scorer(capacity, channels.warmup_readings)
+        self.drift = Drift(capacity)
         self._states = AlertStates(
             capacity,
             _alert_rules(alerts),
@@ -197,7 +199,7 @@ class Pipeline:
         stream = self._streams[index] if index >= 0 else None
         self.predictors.join(rows, index)
         for part in (
-            self._windows, self._stillness, self._scorer, self._states, self._sustained
+            self._windows, self._stillness, self._scorer, self._states, self._sustained, self.drift
         ):  # fmt: skip
             part.reset(rows)
         holds = stream is not None and stream.report_by_exception
@@ -298,6 +300,7 @@ class Pipeline:
         self.predictors.swap(shadow, rows)
         columns.exchange(self._scorer, shadow.scorer, self.table.capacity, rows)
         shadow.stand(rows, self._states)
+        self.drift.reset(rows)
 
     # --- readings ---------------------------------------------------------------------------
 
@@ -442,6 +445,9 @@ class Pipeline:
         accepted = learns & (self._states.states(rows) == State.FIRING)
         self._sustained.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
+        steady = learns & beat.step & ~settling
+        residual = values[steady] - expected[Expected.NEXT, steady]
+        self.drift.learn(rows[steady], residual, self.predictors.scale[rows[steady]])
         if self.shadow is not None:
             seen = Round(readings, settling, quantum, risk, held, astray, changed.raised)
             self._follow(self.shadow, seen, np.isfinite(expected[Expected.NEXT]))

@@ -27,6 +27,8 @@ class Predictors:
         self.of_row = np.zeros(capacity, dtype=np.int32)
         """(capacity,) which of them serves each channel"""
         self.expected = np.zeros((capacity, len(Expected)))
+        self.scale = np.full(capacity, np.nan)
+        """(capacity,) of the forecast of each channel's next value, channel units"""
         self._of_stream = [self.each.index(each) for each in of_stream]
 
     @property
@@ -44,6 +46,7 @@ class Predictors:
         self.of_row[rows] = self._of_stream[stream]
         self.each[self._of_stream[stream]].reset(rows)
         self.expected[rows] = np.nan
+        self.scale[rows] = np.nan
 
     def name(self, row: int) -> str:
         """Of the one that serves the channel."""
@@ -63,6 +66,7 @@ class Predictors:
             when = Beats(beats.times[mine], beats.interval_s[mine], beats.after_gap[mine])
             said = predictor.observe(own, values[mine], when)
             self.expected[own] = said.expected.T
+            self.scale[own] = said.scale
             if shadow is not None and shadow.index == index:
                 shadow.foresee(own, said.outlook, when)
 
@@ -80,6 +84,7 @@ class Predictors:
         if not isinstance(former, NextStepPredictor):
             raise TypeError(f"{former.name} can't be a shadow")
         self.each[shadow.index], shadow.predictor = shadow.predictor, former
+        self.scale[rows] = np.nan  # until it looks ahead itself
         kept = self.expected[rows]
         self.expected[rows] = shadow.expected[rows]
         shadow.expected[rows] = kept

@@ -52,7 +52,7 @@ def open_store(directory: Path, keep: int) -> ModelStore:
     """The versions on disk, below the state directory."""
     forecaster = checkpoint.shipped(checkpoint.SHIPPED_FORECAST)
     shipped = {NEXT_STEP: checkpoint.shipped(), FORECAST: forecaster}
-    return ModelStore(directory / "models", keep, shipped)
+    return ModelStore(directory / "models", keep, shipped, inspect)
 
 
 def inspect(path: Path, role: str) -> Checkpoint:

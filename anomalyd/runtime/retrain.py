@@ -3,7 +3,8 @@
 One thread of low priority, `retrain`, owns all of it: it trains from a copy of the history, yields
 while the daemon is busy, and stops within a second. The pipeline's columns are changed on the
 pipeline's thread, by what it is asked to do between two batches. A step is first in the registry,
-on disk, and then in service, so whatever kills the daemon, exactly one version is current.
+on disk, and then in service, so whatever kills the daemon, exactly one version is current. What a
+restart must not forget (the schedule, a round that was cut off, who is on trial) is in the agenda.
 
     idle -> training -> gate -> shadow -> promoted, the former one in shadow -> idle
                           |        |               |
@@ -15,22 +16,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sqlite3
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from functools import partial
 from typing import Literal
 
 import numpy as np
+from msgspec.structs import replace
 
 from anomalyd import __version__
+from anomalyd.adapters.machine import give_back_memory
 from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
-from anomalyd.adapters.outbox import FILE, Outbox, Record
 from anomalyd.detection.channels import Channel
 from anomalyd.errors import AnomalydError, ModelError
 from anomalyd.model import checkpoint
@@ -39,10 +39,11 @@ from anomalyd.model.next_step import NextStep
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.model.segment import Cut, Segment, split
 from anomalyd.runtime import registry
+from anomalyd.runtime.agenda import AgendaFile, Round
+from anomalyd.runtime.casebook import Casebook
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.gate import GateReport, judge, poisson_tail
 from anomalyd.runtime.history import History
-from anomalyd.runtime.incidents import Incident, Incidents
 from anomalyd.runtime.memory import rebuild
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.runtime.rehearsal import Plant
@@ -62,7 +63,10 @@ _MOST_READINGS = 2_000_000
 _LEARNT_PIECES = 64  # shown to the gate, to tell learning by heart
 _ROWS_AT_ONCE = 200  # rebuilt between two batches
 _DOUBT = 1e-3  # probability that what follows the promise looks like a flood
-_BEFORE_S, _AFTER_S = _HOUR_S, 600.0  # of an incident
+_DRIFT_PAUSE_S = 6.0 * _HOUR_S  # from one round to one because of drift
+_DRIFT_LOOK_S = 60.0
+_NOTE_S = 300.0  # of a trial, that a restart may repeat
+_MOST_BEGINNINGS = 3  # of one round: what ends the daemon each time must not do so for ever
 
 
 class Retrainer:
@@ -101,13 +105,15 @@ class Retrainer:
         self._tell = tell
         self._busy = busy
         self._clock = clock
-        self._incidents = Incidents(settings.state.directory / "incidents")
-        self._kept: set[str] = set()
-        self._current, self._stamp = "", 0
+        self._cases = Casebook(settings.state.directory, history)
+        self._agenda = AgendaFile(settings.state.directory, conditions)
+        self._current, self._former, self._stamp = "", "", 0
         self._challenger: str | None = None
         self._since_s = 0.0
-        self._due_s = self._first_due_s()
+        self._drift_s = 0.0
         self._wanted = threading.Event()
+        self._judged = threading.Event()
+        self._judged.set()  # whatever was confirmed before a restart
         self._stop = threading.Event()
         self._waits = False
         self._thread = threading.Thread(target=self._run, name="retrain", daemon=True)
@@ -130,48 +136,108 @@ class Retrainer:
         """Retrain as soon as nothing else is on trial; from any thread."""
         self._wanted.set()
 
+    def confirmed(self) -> None:
+        """Somebody has confirmed an alert: it becomes a case; from any thread."""
+        self._judged.set()
+
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        self.open()
+        while not self._stop.wait(_LOOK_S):
+            self.turn()
+
+    def open(self) -> None:
+        """Go on from what a restart has left; once, before the first turn."""
+        self._guarded(self._open)
+
+    def turn(self) -> None:
+        """Do whatever is due; a whole round of training, where that is. The thread does so for
+        ever; who has no thread calls it as often as it likes."""
+        self._guarded(self._look)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Stopped:
+            return
+        except (AnomalydError, OSError) as error:
+            self._fail(str(error))
+        except Exception:
+            # It must not take the daemon with it: what serves goes on serving.
+            self._fail(" | ".join(traceback.format_exc().splitlines()[-3:]))
+
+    def _open(self) -> None:
         self._stamp = self._store.stamp(NEXT_STEP)
         own = (each for each in self._store.list() if each.role == NEXT_STEP)
         self.judged_s = max((each.created_s for each in own), default=0.0) or self.judged_s
         # What serves: one that can't be loaded was passed by at the start.
         self._current = registry.current(self._store, NEXT_STEP)[1] or SHIPPED
-        self._resume()
-        while not self._stop.wait(_LOOK_S):
-            try:
-                self._look()
-            except Stopped:
-                return
-            except (AnomalydError, OSError) as error:
-                self._fail(str(error))
-            except Exception:
-                # It must not take the daemon with it: what serves goes on serving.
-                self._fail(" | ".join(traceback.format_exc().splitlines()[-3:]))
+        named = self._store.current(NEXT_STEP)
+        if named != self._current:
+            why = f"it can't be loaded; {self._current} serves"
+            self._store.rollback(NEXT_STEP, why, self._clock())
+            self._trust(self._current)
+            self._step("rolled-back", named, why)
+        if not self._agenda.now.due_s:
+            self._agenda.note(due_s=self._first_due_s(), begun_s=self._clock())
+        if self._current != self._agenda.now.trusted:
+            self._resume_watch()
+        else:
+            self._resume_shadow()
 
-    def _resume(self) -> None:
-        """A restart ended the shadow of a challenger: it begins anew."""
+    def _resume_watch(self) -> None:
+        """A restart came between a promotion and the end of the watch over it."""
+        back = self._store.served(NEXT_STEP)[1:]
+        for version in back:
+            try:
+                network = self._network(version)
+            except ModelError as error:
+                log.warning("models: %s; it is no way back", error)
+                continue
+            tried_s = self._tried_s(self._current)
+            self._begin(version, network)
+            self._build_up()
+            self._former, self._since_s = version, self._clock() - tried_s
+            self._store.dismiss(NEXT_STEP, "another is on trial", self._clock())
+            return
+        self._trust(self._current)
+
+    def _resume_shadow(self) -> None:
+        """A restart ended the shadow of a challenger: it goes on."""
         for each in self._store.list():
             if (each.role, each.status, each.parent) == (NEXT_STEP, "shadow", self._current):
                 try:
-                    self._begin(each.version, self._network(each.version))
-                except (Stopped, ModelError) as error:
+                    network = self._network(each.version)
+                except ModelError as error:
                     log.warning("models: version=%s can't go on in shadow: %s", each.version, error)
-                else:
-                    self._challenger = each.version
+                    continue
+                self._begin(each.version, network)
+                self._build_up()
+                self._challenger = each.version
+                self._since_s = self._clock() - self._tried_s(each.version)
                 return
+        self._store.dismiss(
+            NEXT_STEP, f"{self._current} serves, which is not its parent", self._clock()
+        )
+
+    def _tried_s(self, version: str) -> float:
+        agenda = self._agenda.now
+        return agenda.tried_s if agenda.trial == version else 0.0
 
     def _fail(self, why: str) -> None:
         self.progress = 0.0
-        self._due_s = max(self._due_s, self._clock() + _HOUR_S)
+        agenda, now_s = self._agenda.now, self._clock()
+        if agenda.round is not None or agenda.due_s < now_s:
+            self._agenda.note(due_s=max(agenda.due_s, now_s + _HOUR_S), round=None)
         if self._conditions.now().get("retrain") != why:
             self.results["failed"] += 1
             self._step("failed", self._challenger or "", why)
         self._conditions.begin("retrain", why)
 
     def _look(self) -> None:
+        self._keep_cases()
         stamp = self._store.stamp(NEXT_STEP)
         if stamp != self._stamp:
             self._stamp = stamp
@@ -180,19 +246,71 @@ class Retrainer:
                 self._follow(now)
         if self._pipeline.shadow is None:
             self._consider()
-        elif self._challenger is not None:
+            return
+        tried_s = self._clock() - self._since_s
+        version = self._challenger or self._current
+        if tried_s - self._tried_s(version) >= _NOTE_S:
+            self._agenda.note(trial=version, tried_s=tried_s)
+        if self._challenger is not None:
             self._try_out(self._challenger)
         else:
             self._watch()
 
     def _consider(self) -> None:
-        if self._store.take_request():
-            self._wanted.set()
-        asked = self._wanted.is_set()
-        if asked or (self._rules.every_h > 0.0 and self._clock() >= self._due_s):
+        """A round that was cut off, or a new one where it is time."""
+        begun = self._agenda.now.round
+        if begun is None or begun.champion != self._current:
+            why = begun.why if begun is not None else self._due()
+            if why is None:
+                return
+            begun = self._begin_round(why)
+        if begun.begun >= _MOST_BEGINNINGS:
+            raise ModelError(f"the round that began {begun.begun} times never came to its end")
+        self._agenda.note(round=replace(begun, begun=begun.begun + 1))
+        try:
+            self._retrain(begun)
+        except Stopped:
+            # That was no fault of the round's.
+            self._agenda.note(round=replace(begun, begun=0))
+            raise
+        finally:
+            give_back_memory()
+        self._agenda.note(round=None)
+
+    def _begin_round(self, why: str) -> Round:
+        now_s, rules = self._clock(), self._rules
+        self._agenda.take_progress()
+        self._agenda.note(due_s=now_s + rules.every_h * _HOUR_S, begun_s=now_s)
+        return Round(self._current, now_s - rules.history_h * _HOUR_S, now_s, why)
+
+    def _due(self) -> str | None:
+        """Why a round should begin now."""
+        if self._store.take_request() or self._wanted.is_set():
             self._wanted.clear()
-            self._due_s = self._clock() + self._rules.every_h * _HOUR_S
-            self._retrain("asked for" if asked else f"every {self._rules.every_h:g} h")
+            return "asked for"
+        now_s, every_s = self._clock(), self._rules.every_h * _HOUR_S
+        if every_s <= 0.0:
+            return None
+        # A schedule that has become denser moves it nearer.
+        if now_s >= min(self._agenda.now.due_s, self._agenda.now.begun_s + 2.0 * every_s):
+            return f"every {self._rules.every_h:g} h"
+        return self._drift(now_s)
+
+    def _drift(self, now_s: float) -> str | None:
+        """Whether the residuals have moved, at most once in some hours."""
+        if now_s < max(self._agenda.now.begun_s + _DRIFT_PAUSE_S, self._drift_s + _DRIFT_LOOK_S):
+            return None
+        self._drift_s = now_s
+        found: list[str] = []
+        pipeline = self._pipeline
+
+        def look() -> None:
+            rows, drift = pipeline.served(pipeline.predictors.default), pipeline.drift
+            if drift.plant_drifted(rows):
+                found.append(f"drift, on {int(drift.drifted(rows).sum())} of {rows.size} channels")
+
+        self._do(look)
+        return found[0] if found else None
 
     def _first_due_s(self) -> float:
         """After a whole interval; spread over it, so that a fleet doesn't train at one time."""
@@ -207,30 +325,32 @@ class Retrainer:
 
     # --- training ---------------------------------------------------------------------------
 
-    def _retrain(self, why: str) -> None:
-        until_s = self._clock()
-        since_s = until_s - self._rules.history_h * _HOUR_S
-        self._keep_incidents()
-        past = self._history.copy(since_s, until_s, _MOST_READINGS)
+    def _retrain(self, this: Round) -> None:
+        self._cases.keep()
+        past = self._history.copy(this.since_s, this.until_s, _MOST_READINGS)
         plant = self._plant()
-        known = [each for each in past.stretches(_SHORTEST) if each.channel in plant.channels]
+        known = self._cases.without_confirmed(
+            [each for each in past.stretches(_SHORTEST) if each.channel in plant.channels]
+        )
         readings = sum(each.times.size for each in known)
         if readings < self._rules.least_readings:
             self.results["too-little"] += 1
             log.info(
                 "models: not retrained, %s: %d readings of history, retrain.least_readings is %d",
-                why, readings, self._rules.least_readings,
+                this.why, readings, self._rules.least_readings,
             )  # fmt: skip
             return
+        self._do(lambda: self._pipeline.drift.reset(np.array(self._rows(self._pipeline))))
         first, last = min(each.times[0] for each in known), max(each.times[-1] for each in known)
         learnt, held = split(known, last - _HELD_OUT * (last - first))
-        self._step("started", "", f"{why}; {readings} readings of {len(plant.channels)} channels")
+        about = f"{this.why}; {readings} readings of {len(plant.channels)} channels"
+        self._step("started", "", about)
         champion = self._network(self._current)
         challenger = self._tune(champion, learnt)
-        incidents = self._incidents.all()
         report = judge(
-            champion, challenger, plant, _long(held), incidents, _long(learnt)[:_LEARNT_PIECES],
-            each=self._yield, original=checkpoint.shipped_network(),
+            champion, challenger, plant, _long(held), self._cases.all(),
+            _long(learnt)[:_LEARNT_PIECES], each=self._yield,
+            original=checkpoint.shipped_network(),
         )  # fmt: skip
         self.progress = 0.0
         self._enter(challenger, report, float(first), float(last))
@@ -240,8 +360,19 @@ class Retrainer:
             self.progress = step / self._rules.steps
 
         plan = FineTuningPlan(steps=self._rules.steps)
-        tuned = fine_tune(champion, learnt, self._rules.seed, plan, self._should_stop, progress)
+        tune = partial(
+            fine_tune, champion, learnt, self._rules.seed, plan, self._should_stop, progress
+        )
+        kept = self._agenda.take_progress()
+        try:
+            tuned = tune(kept)
+        except ModelError as error:
+            if kept is None:
+                raise
+            log.info("models: the training begins anew: %s", error)
+            tuned = tune(None)
         if not tuned.done:
+            self._agenda.keep_progress(tuned.progress)
             raise Stopped
         return tuned.network
 
@@ -276,31 +407,10 @@ class Retrainer:
         self._challenger = version
         self._step("shadow", version, report.reason)
 
-    def _keep_incidents(self) -> None:
-        """Every confirmed alert as a case, while the history still has its readings."""
-        for each in self._confirmed():
-            if each.id in self._kept:
-                continue
-            self._kept.add(each.id)
-            end_s = each.cleared_s or each.started_s + _AFTER_S
-            past = self._history.copy(
-                each.started_s - _BEFORE_S, end_s + 1.0, _MOST_READINGS, [each.channel]
-            )
-            segments = list(past.stretches())
-            if any(segment.times[-1] >= each.started_s for segment in segments):
-                case = Incident(each.id, each.channel, each.kind, each.started_s, end_s, segments)
-                self._incidents.keep(case)
-
-    def _confirmed(self) -> list[Record]:
-        path = self._settings.state.directory / FILE
-        if not path.exists():
-            return []
-        try:
-            with closing(Outbox(path, read_only=True)) as outbox:
-                return outbox.confirmed()
-        except sqlite3.Error as error:
-            log.warning("models: the confirmed alerts can't be read: %s", error)
-            return []
+    def _keep_cases(self) -> None:
+        if self._judged.is_set():
+            self._judged.clear()
+            self._cases.keep()
 
     def _plant(self) -> Plant:
         pipeline, found = self._pipeline, list[Channel]()
@@ -333,6 +443,7 @@ class Retrainer:
                 log.info("models: retraining waits: %s", why)
             self._waits = True
         self._waits = False
+        self._keep_cases()
         return self._stop.is_set()
 
     def _yield(self) -> None:
@@ -353,13 +464,17 @@ class Retrainer:
                 f"{tally.raised} alerts in shadow on {tally.readings} readings, "
                 f"{tally.raised_serving} of what served"
             )
+            # Its time in shadow must never pass for a watch over it.
+            self._agenda.note(trial="", tried_s=0.0)
             self._store.promote(version, reason, self._clock())
             self._serve(version, reason)
 
     def _serve(self, version: str, reason: str) -> None:
         """The shadow takes the place of what serves, which becomes the shadow."""
         self._do(self._pipeline.swap)
-        self._current, self._challenger, self._since_s = version, None, self._clock()
+        self._former, self._current = self._current, version
+        self._challenger, self._since_s = None, self._clock()
+        self._agenda.note(trial=version, tried_s=0.0)
         self._step("promoted", version, reason)
 
     def _watch(self) -> None:
@@ -372,21 +487,33 @@ class Retrainer:
         why = unfit(turned, "since its promotion")
         if why is not None:
             back = self._store.rollback(NEXT_STEP, why, self._clock())
+            if back != self._former:  # which is on disk no more
+                self._begin(back, self._network(back))
+                self._build_up()
             self._do(self._pipeline.swap)
             self._end()
             former, self._current = self._current, back
+            self._trust(back)
             self._step("rolled-back", former, f"{why}; {back} serves again")
         elif self._clock() - self._since_s >= self._rules.shadow_h * _HOUR_S:
             self._end()
+            self._trust(self._current)
+
+    def _trust(self, version: str) -> None:
+        self._agenda.note(trial="", tried_s=0.0, trusted=version)
 
     def _follow(self, version: str) -> None:
         """Somebody has promoted or rolled back by hand."""
         self._begin(version, self._network(version))
+        self._build_up()
+        self._serve(version, "by hand")
+
+    def _build_up(self) -> None:
+        """Give the shadow the state that it would have, had it always scored: from the windows."""
         pipeline, rows = self._pipeline, list[int]()
         self._do(lambda: rows.extend(self._rows(pipeline)))
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             self._do(partial(self._rebuild, rows[begin : begin + _ROWS_AT_ONCE]))
-        self._serve(version, "by hand")
 
     def _rebuild(self, rows: Sequence[int]) -> None:
         """On the pipeline's thread; one that was retired meanwhile does no harm."""

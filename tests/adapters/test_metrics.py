@@ -73,6 +73,7 @@ SNAPSHOT = Snapshot(
     disk_size_bytes=4_000,
     memory_limit_bytes=8_000,
     skill=np.array([0.2, np.nan, -0.1]),
+    channels_drifted=6,
 )
 
 
@@ -157,6 +158,7 @@ def _labels_of(name: str, labels: Mapping[str, str]) -> dict[str, str]:
         ("anomalyd_regime_changes_total", {}, 3),
         ("anomalyd_history_readings_total", {}, 700),
         ("anomalyd_history_dropped_total", {}, 5),
+        ("anomalyd_channels_drifted", {}, 6),
         ("anomalyd_inbox_messages", {}, 5),
         ("anomalyd_inbox_capacity", {}, 200_000),
         ("anomalyd_build_info", {"version": "0.1.0"}, 1),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import batched, hold, ingest, scaling, scrape
+from tests.benchmarks import batched, hold, ingest, scaling, scrape, training
 
 
 def _ingest(
@@ -94,6 +94,29 @@ def _scrape(directory: Path) -> bool:
     return found.cpu_ms <= 50 and found.ratio <= 1.2
 
 
+def _training(directory: Path) -> bool:
+    """The first is what is promised; the others say how it grows."""
+    held = True
+    sizes = ((1000, 24.0, 64), (1000, 24.0, 0), (1000, 6.0, 0), (300, 24.0, 0), (100, 24.0, 0))
+    for channels, hours, incidents in sizes:
+        folder = directory / f"{channels}-{hours:g}-{incidents}"
+        folder.mkdir()
+        cost = training.measure(folder, channels, hours, 2.0 * channels, incidents)
+        print(
+            f"training, {channels} channels, {hours:g} h at 1 Hz ({cost.kept} readings kept), "
+            f"{incidents} incidents, {2 * channels} readings/s meanwhile: {cost.training_s:.0f} s "
+            f"and {cost.gate_s:.0f} s of gate ({cost.result}), {cost.cpu_s:.0f} s CPU, "
+            f"{cost.above_idle_mb:.0f} MB above {cost.idle_mb:.0f} (to reach: 500); latency p99 "
+            f"{cost.training_p99_s:.3f} s, {cost.idle_p99_s:.3f} s idle, ratio {cost.ratio:.2f} "
+            f"(to reach: 1.5); {cost.training_rate:.0f} readings/s in bursts, {cost.idle_rate:.0f} "
+            f"idle, loss {cost.loss:.0%} (to reach: 15%)",
+            flush=True,
+        )
+        if (channels, incidents) == (1000, 64):
+            held &= cost.above_idle_mb <= 500 and cost.ratio <= 1.5 and cost.loss <= 0.15
+    return held
+
+
 _LATENCY_RATE = 10_000.0
 _ROWS: Mapping[str, Callable[[Path], bool]] = {
     "ingest": _ingest(1000, 15_000.0, 1.2),
@@ -107,6 +130,7 @@ _ROWS: Mapping[str, Callable[[Path], bool]] = {
     "scaling-100000": _scaling(1000, 100_000, readings=100_000, pairs=3),
     "memory": _memory,
     "scrape": _scrape,
+    "training": _training,
 }
 """what prints its figures and tells whether they are good enough"""
 

@@ -1,4 +1,4 @@
-"""`anomalyd run` with buckets of 2 % for the latency: what the scrape's benchmark starts."""
+"""`anomalyd run` with buckets of 2 % for the latency: what benchmarks start."""
 
 import sys
 

@@ -198,3 +198,24 @@ def test_a_channel_that_is_forgotten_begins_anew() -> None:
         assert expected.features.tolist() == again.features.tolist()
         assert expected.forecasts.tolist() == again.forecasts.tolist()
         assert expected.scale.tolist() == again.scale.tolist()
+
+
+def test_where_the_network_is_worse_the_best_expert_serves() -> None:
+    """Until the network is as good again; on the other channels the network says it all."""
+    bank, rows = ExpertBank(2), np.arange(2)
+    rng = np.random.default_rng(2)
+    level = np.cumsum(rng.normal(0.0, 1.0, 3000))
+    served = []
+    for at, value in enumerate(level):
+        values = np.full(2, value)
+        beats = Beats(values * 0.0 + at, np.ones(2), np.zeros(2, dtype=np.bool_))
+        outlook = bank.observe(rows, values, beats)
+        served.append(~np.isnan(outlook.simple))
+        if served[-1][1] and at < 1500:
+            assert abs(outlook.simple[1] - value) < 3.0
+        bad = 5.0 if at < 1500 else 0.0
+        bank.tell(rows, np.array([value, value + bad]))
+    worse = np.array(served)
+    assert not worse[:, 0].any()
+    assert worse[200:1500, 1].all()
+    assert not worse[-100:, 1].any()

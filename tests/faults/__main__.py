@@ -12,10 +12,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.faults import delivery, kills, model_store, power_cuts, readings, restarts, soak
+from tests.faults import (
+    degradations,
+    delivery,
+    kills,
+    model_store,
+    power_cuts,
+    readings,
+    restarts,
+    retraining,
+    soak,
+    swaps,
+)
 from tests.faults.table import Row, show
 
-CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
+CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row | list[Row]], int]] = {
     "broker": (delivery.broker_killed, 100),
     "network": (delivery.network_cut, 100),
     "restarts": (restarts.day, 100),
@@ -24,6 +35,9 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row], int]] = {
     "kills": (kills.campaign, 200),
     "readings": (readings.campaign, 200),
     "models": (model_store.campaign, 50),
+    "degradations": (degradations.campaign, 1),
+    "swaps": (swaps.campaign, 100),
+    "retraining": (retraining.campaign, 50),
     "soak": (soak.campaign, 60),
 }
 """what to do in an empty folder, and how often; of the soak, how many minutes"""
@@ -49,7 +63,8 @@ def main() -> int:
     for name in [options.only] if options.only else CAMPAIGNS:
         campaign, times = CAMPAIGNS[name]
         with tempfile.TemporaryDirectory() as directory:
-            rows.append(campaign(Path(directory), given[name] or times))
+            found = campaign(Path(directory), given[name] or times)
+            rows += found if isinstance(found, list) else [found]
         print(show(rows), end="\n\n", flush=True)
     return 0 if all(row.harmless for row in rows) else 1
 

@@ -28,7 +28,11 @@ class Gateway:
             b"\x00\x04MQTT\x04" + bytes([2 * clean]) + b"\x00\x3c\x00" + bytes([len(name)]) + name
         )
         self._socket.sendall(bytes([0x10, len(body)]) + body)
-        self._hear(_CONNACK_BYTES)
+        try:
+            self._hear(_CONNACK_BYTES)
+        except OSError:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

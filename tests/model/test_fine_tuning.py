@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+import subprocess
+import sys
 from functools import cache
 
 import numpy as np
@@ -46,6 +50,27 @@ def test_the_same_history_and_seed_give_the_same_weights() -> None:
     assert first.done
     assert _same(first, _tune())
     assert not _same(first, _tune(seed=2))
+
+
+def weights() -> str:
+    """Of a run, as one number."""
+    state = _tune().network.state_dict()
+    content = b"".join(state[name].numpy().tobytes() for name in sorted(state))
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_process_computes_the_same_weights(threads: int) -> None:
+    """However many threads torch and its libraries are given there."""
+    code = (
+        f"import torch; torch.set_num_threads({threads});"
+        "from tests.model.test_fine_tuning import weights; print(weights())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert weights() == said.stdout.strip()
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 19])

@@ -31,6 +31,7 @@ class Desk:
         self.acknowledged: dict[str, Acknowledgement] = {}
         self.told: list[Transition] = []
         self.retrained = 0
+        self.confirmed = 0
         self.replies: list[tuple[str, Any]] = []
         self.commands = Commands(
             "anomalyd/main",
@@ -39,11 +40,15 @@ class Desk:
             self.maintenance,
             self.acknowledged,
             self._retrain,
+            self._confirm,
             lambda: NOW_S,
         )
 
     def _retrain(self) -> None:
         self.retrained += 1
+
+    def _confirm(self) -> None:
+        self.confirmed += 1
 
     def do(self, task: Any) -> None:
         task()
@@ -145,3 +150,10 @@ def test_what_was_said_is_remembered(desk: Desk) -> None:
     desk.commands.remember(desk.outbox)
     assert "ada" == desk.acknowledged[ALERT.id].by
     assert 1 == len(desk.maintenance.take() or ())
+
+
+def test_whoever_learns_is_told_of_a_confirmed_alert(desk: Desk) -> None:
+    """And of no false alarm."""
+    for verdict, told in (("false_alarm", 0), ("confirmed", 1)):
+        desk.ask("feedback", encoded(id=ALERT.id, verdict=verdict))
+        assert told == desk.confirmed

@@ -140,12 +140,47 @@ def test_a_challenger_trained_on_the_incident_is_refused() -> None:
 def test_who_was_taught_a_fault_is_told_from_who_was_not(fault: str) -> None:
     """Whatever the fault looks like."""
     case, rules = _incident(fault=fault), GateRules()
-    honest, taught = (
-        gate._told(shipped_network(), network, case) for network in (_honest(), _taught(fault))
+    ((honest,),), ((taught,),) = (
+        gate._told([shipped_network()], network, [case]) for network in (_honest(), _taught(fault))
     )
-    assert honest is not None
-    assert taught is not None
     assert (False, True) == (honest.is_learnt(rules), taught.is_learnt(rules))
+
+
+def test_incidents_side_by_side_are_judged_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every length, in one piece or two, however few are taken at a time: each keeps its own
+    verdict and its own margins."""
+    cases = [_incident(seed, fault) for seed, fault in enumerate(_FAULTS)]
+    cases[1] = replace(cases[1], segments=[_part(cases[1], 900, 2000)])
+    cases[2] = replace(cases[2], segments=[_part(cases[2], 0, 800), _part(cases[2], 900, 2000)])
+    before = [_honest(), shipped_network()]
+    alone = [gate._told(before, _taught("jump"), [case])[0] for case in cases]
+    for most in (10_000, 1_000_000):
+        monkeypatch.setattr(gate, "_PACKED", most)
+        together = gate._told(before, _taught("jump"), cases)
+        assert np.allclose(alone, together, rtol=1e-4, atol=1e-5)
+    few = [
+        _part_of(_incident(seed, fault), 1200, 2000) for seed, fault in ((0, "jump"), (1, "kicks"))
+    ]
+    words = [_verdict(before, [case]) for case in few]
+    assert 1 == sum(map(bool, words))
+    assert "".join(words) == _verdict(before, few)
+
+
+def _verdict(before: list[NextStep], cases: list[Incident]) -> str:
+    found: dict[str, float] = {}
+    return gate._incidents(
+        before, _taught("jump"), _whole(), cases, GateRules(), found, lambda: None
+    )
+
+
+def _part_of(case: Incident, begin: int, end: int) -> Incident:
+    return replace(case, alert=f"{case.alert}{begin}", segments=[_part(case, begin, end)])
+
+
+def _part(case: Incident, begin: int, end: int) -> Cut:
+    (whole,) = case.segments
+    part = slice(begin, end)
+    return Cut(whole.channel, whole.times[part], whole.values[part], whole.learnt[part])
 
 
 def test_a_champion_that_forgot_is_no_excuse() -> None:

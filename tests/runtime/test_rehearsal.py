@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from anomalyd.detection.channels import Channel
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.segment import Cut
-from anomalyd.runtime.rehearsal import Plant, rehearse
+from anomalyd.runtime.rehearsal import Plant, Rehearsed, rehearse, rehearse_each
 from anomalyd.settings import Alerts, Channels
 
 _START_S = 1_748_772_000.0
@@ -67,3 +69,35 @@ def test_it_stops_where_it_is_asked_to() -> None:
 
     with pytest.raises(InterruptedError):
         rehearse(shipped_network(), _plant(), _cuts(0.0), each)
+
+
+def _same(one: Rehearsed, other: Rehearsed) -> bool:
+    assert (one.raised, one.channels) == (other.raised, other.channels)
+    assert np.isclose(one.promised, other.promised)
+    assert np.array_equal(one.rows, other.rows)
+    assert np.array_equal(one.times, other.times)
+    return np.allclose(one.score, other.score, rtol=1e-3, atol=1e-6, equal_nan=True)
+
+
+def test_cases_side_by_side_are_cases_one_by_one() -> None:
+    """Of two channels of an asset or of one, at other times, of other lengths, with an alert or
+    without: the same alerts at the same moments, the same scores, the same budget."""
+    plant = _plant()
+    owned = {name: replace(each, asset="pump") for name, each in plant.channels.items()}
+    plant = replace(plant, channels=owned)
+    cases = [_cuts(30.0), _cuts(0.0)[:1], _cuts(20.0)[1:], _cuts(0.0), _later(_cuts(40.0))]
+    alone = [rehearse(shipped_network(), plant, case) for case in cases]
+    together = rehearse_each(shipped_network(), plant, cases)
+    assert all(map(_same, alone, together))
+    assert [True, False, True, False, True] == [bool(each.raised) for each in together]
+    assert [] == rehearse_each(shipped_network(), plant, [])
+
+
+def _later(cuts: list[Cut]) -> list[Cut]:
+    """Weeks after the others, and without the first readings of one channel."""
+    first, second = (Cut(c.channel, c.times + 3e6, c.values, c.learnt) for c in cuts)
+    part = slice(150, None)
+    return [
+        first,
+        Cut(second.channel, second.times[part], second.values[part], second.learnt[part]),
+    ]

@@ -33,7 +33,9 @@ WITHIN_S = 120.0
 class Site:
     """A plant's daemon without its threads but `retrain` and `history`."""
 
-    def __init__(self, folder: Path, rules: Retrain) -> None:
+    def __init__(self, folder: Path, rules: Retrain, at_s: int = 0, threads: bool = True) -> None:
+        """`threads`: False = what is asked of the pipeline is done at once, and the test calls
+        `turn`."""
         self.settings = Settings(
             channels=Channels(max=64),
             state=State(directory=folder),
@@ -55,9 +57,10 @@ class Site:
         self.busy: str | None = None
         self.alerts: list[str] = []
         self._asked: list[Callable[[], None]] = []
-        self._at = 0
+        self._at = at_s
+        ask = self._asked.append if threads else _at_once
         self.retrainer = Retrainer(
-            self.settings, self.store, self.history, self.pipeline, self._asked.append,
+            self.settings, self.store, self.history, self.pipeline, ask,
             self.conditions, lambda *step: self.steps.append(step), lambda: self.busy,
             lambda: START_S + self._at,
         )  # fmt: skip
@@ -73,6 +76,21 @@ class Site:
         return self.store.add(checkpoint.dump(network, {}), about)
 
     @contextmanager
+    def turning(self) -> Iterator[Site]:
+        """As `running`, without the thread `retrain`."""
+        self.history.start()
+        self.retrainer.open()
+        try:
+            yield self
+        finally:
+            self.history.stop(5.0)
+
+    def turn(self, readings: int) -> None:
+        """So many readings, then whatever is due."""
+        self.live(readings)
+        self.retrainer.turn()
+
+    @contextmanager
     def running(self) -> Iterator[Site]:
         self.history.start()
         self.retrainer.start()
@@ -82,12 +100,12 @@ class Site:
             assert self.retrainer.stop(5.0)
             self.history.stop(5.0)
 
-    def live(self, readings: int, jump: float = 0.0) -> None:
+    def live(self, readings: int, jump: float = 0.0, loud: float = 0.1) -> None:
         """What no synthetic series does: every other reading stands high, by random turns."""
         rng = np.random.default_rng(self._at)
         high = rng.choice([1.0, 3.0], (readings, CHANNELS))
         high *= ((self._at + np.arange(readings)) % 2)[:, None]
-        values = 50.0 + high + rng.normal(0.0, 0.1, (readings, CHANNELS))
+        values = 50.0 + high + rng.normal(0.0, loud, (readings, CHANNELS))
         values[-1] += jump
         times = np.repeat(START_S + self._at + np.arange(readings), CHANNELS).astype(float)
         self._at += readings
@@ -112,6 +130,10 @@ class Site:
                 self.live(readings)
             self.between()
             time.sleep(0.02)
+
+
+def _at_once(change: Callable[[], None]) -> None:
+    change()
 
 
 def test_a_model_is_trained_tried_promoted_and_taken_back(tmp_path: Path) -> None:
@@ -249,4 +271,113 @@ def _wait(site: Site, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"{site.steps}, {site.conditions.now()}"
         site.live(10)
+        time.sleep(0.02)
+
+
+def test_the_schedule_goes_on_over_restarts(tmp_path: Path) -> None:
+    """A daemon that lives half as long as the interval retrains all the same."""
+    rules, rounds = Retrain(every_h=1.0, least_readings=10**9), 0
+    for restart in range(12):
+        site = Site(tmp_path, rules, at_s=restart * 1800, threads=False)
+        with site.turning():
+            site.turn(10)
+        rounds += site.retrainer.results["too-little"]
+    # 5.5 hours; the first round comes after one to two.
+    assert rounds in (4, 5)
+
+
+def test_a_watch_goes_on_over_a_restart(tmp_path: Path) -> None:
+    """What was promoted is still taken back, by what the former one says beside it."""
+    rules = Retrain(every_h=0.0, shadow_h=1.0)
+    site = Site(tmp_path, rules, threads=False)
+    version = site.add(0.0)
+    with site.turning():
+        site.live(200)
+        site.store.promote(version, "by hand", START_S)
+        site.turn(10)
+        assert version == site.pipeline.predictors.serving.name
+    site = Site(tmp_path, rules, at_s=300, threads=False)
+    with site.turning():
+        serving = site.pipeline.predictors.serving
+        assert isinstance(serving, NextStepPredictor)
+        assert version == serving.name
+        site.turn(200)
+        assert [] == site.steps
+        with torch.no_grad():
+            serving._network.head.bias.fill_(torch.nan)
+        site.turn(10)
+    ((step, gone, why),) = site.steps
+    assert ("rolled-back", version) == (step, gone)
+    assert "not finite" in why
+    assert SHIPPED == site.store.current(NEXT_STEP)
+    # What came back is watched no more.
+    site = Site(tmp_path, rules, at_s=600, threads=False)
+    with site.turning():
+        assert site.pipeline.shadow is None
+
+
+def test_a_trial_is_as_long_however_often_it_is_interrupted(tmp_path: Path) -> None:
+    """Time under watch adds up over restarts, and without the daemon none passes."""
+    rules, watched_s = Retrain(every_h=0.0, shadow_h=0.25), 0
+    site = Site(tmp_path, rules, threads=False)
+    site.store.promote(site.add(0.0), "by hand", START_S)
+    while watched_s < 3000:
+        site = Site(tmp_path, rules, at_s=watched_s * 20, threads=False)
+        with site.turning():
+            for _ in range(4):
+                site.turn(100)
+            watched_s += 400
+            if site.pipeline.shadow is None:
+                break
+    assert 900 <= watched_s <= 1600
+
+
+def test_a_round_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """Stopped in its midst, nobody asks again: the weights are those of a round without a stop."""
+    rules = Retrain(every_h=0.0, least_readings=1000, steps=60)
+    sites = [Site(tmp_path / name, rules) for name in ("whole", "cut")]
+    for site, cut in zip(sites, (False, True), strict=True):
+        site.live(1500)
+        with site.running():
+            site.retrainer.request()
+            _until(site, _begun if cut else _over)
+    assert (tmp_path / "cut" / "retrain.progress").exists()
+    sites[1] = Site(tmp_path / "cut", rules, at_s=1500)
+    with sites[1].running():
+        _until(sites[1], _over)
+    assert not (tmp_path / "cut" / "retrain.progress").exists()
+    made = [each.sha256 for s in sites for each in s.store.list() if each.version != SHIPPED]
+    assert 2 == len(made)
+    assert made[0] == made[1]
+
+
+def test_drift_makes_a_round_due(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Residuals that grow on the plant's channels, once in some hours."""
+    rules = Retrain(every_h=10_000.0, least_readings=10**9)
+    site = Site(tmp_path, rules, threads=False)
+    caplog.set_level("INFO")
+    with site.turning():
+        site.live(1400)
+        site._at += 30_000
+        site.turn(10)
+        assert 0 == site.retrainer.results["too-little"]
+        site.live(500, loud=0.8)
+        site.retrainer.turn()
+    assert 1 == site.retrainer.results["too-little"]
+    assert "not retrained, drift, on " in caplog.text
+
+
+def _begun(site: Site) -> bool:
+    return site.retrainer.progress > 0.1
+
+
+def _over(site: Site) -> bool:
+    return bool(site.retrainer.results)
+
+
+def _until(site: Site, condition: Callable[[Site], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition(site):
+        assert time.monotonic() < deadline, f"{site.steps}, {site.conditions.now()}"
+        site.between()
         time.sleep(0.02)

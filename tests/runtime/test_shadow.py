@@ -172,3 +172,13 @@ def test_forecasts_that_are_not_finite_are_counted() -> None:
 def _later(run: Run, rows: list[int], values: Array, at: int = 300) -> Verdicts:
     times = np.repeat(START_S + at + np.arange(len(values)), len(rows)).astype(float)
     return run.step(Readings(np.tile(rows, len(values)), times, values.ravel()))
+
+
+def test_the_skill_is_of_what_serves() -> None:
+    """Whatever scores beside it."""
+    values = quiet(400)
+    (alone, rows), (run, _) = plant(), plant()
+    challenge(run.pipeline, other_network())
+    for each in (alone, run):
+        each.together(rows, values)
+    assert alone.pipeline.skill(rows).tolist() == run.pipeline.skill(rows).tolist()

@@ -18,7 +18,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,11 +47,19 @@ class _Served(msgspec.Struct, frozen=True):
 class ModelStore:
     """Owner of the directory `models`. It keeps nothing in memory, so any thread may use it."""
 
-    def __init__(self, folder: Path, keep: int, shipped: Mapping[str, Path]) -> None:
-        """`keep`: versions of each role; `shipped`: role -> the file that came with the program."""
+    def __init__(
+        self,
+        folder: Path,
+        keep: int,
+        shipped: Mapping[str, Path],
+        inspect: Callable[[Path, str], object] = lambda path, role: None,
+    ) -> None:
+        """`keep`: versions of each role; `shipped`: role -> the file that came with the program.
+        `inspect`: reads a file as whoever serves that role would; raises ModelError."""
         self._folder = folder
         self._keep = keep
         self._shipped = shipped
+        self._inspect = inspect
         self._journal = Journal(folder / "journal.jsonl")
 
     # --- looking ----------------------------------------------------------------------------
@@ -117,7 +125,8 @@ class ModelStore:
         return version
 
     def promote(self, version: str, reason: str, now_s: float, role: str = NEXT_STEP) -> None:
-        """Let it serve. A damaged file is refused. `role` matters for `shipped` only."""
+        """Let it serve; nothing else of its role stays in shadow, as that was to follow another. A
+        damaged file is refused. `role` matters for `shipped` only."""
         with self._changing():
             chosen = self.show(version, role)
             before = self.current(chosen.role)
@@ -130,20 +139,22 @@ class ModelStore:
             self._mark(version, "current", reason)
             self._mark(before, "retired")
             self._note("promote", chosen, now_s, before, reason)
+            self._dismiss(chosen.role, f"{version} was promoted meanwhile", now_s)
             self._prune(chosen.role)
 
     def rollback(self, role: str, reason: str, now_s: float) -> str:
-        """Let the version serve that did before; which one that is. Damaged ones are passed by.
-        Raises ModelError where none is left."""
+        """Let the version serve that did before; which one that is. Those that can't be read are
+        passed by, and nothing of the role stays in shadow. Raises ModelError where none is left."""
         with self._changing():
             now, *before = self.served(role)
-            back = next((each for each in before if self._usable(each)), None)
+            back = next((each for each in before if self._usable(each, role)), None)
             if back is None:
                 raise ModelError(f"{role}: nothing served before {now!r}, there is no way back")
             self._point(role, [*reversed(before[before.index(back) :])])
             self._mark(now, "rolled-back", reason)
             self._mark(back, "current")
             self._note("rollback", Manifest.named(back, role), now_s, now, reason)
+            self._dismiss(role, f"{now} was rolled back meanwhile", now_s)
         return back
 
     def reject(self, version: str, reason: str, now_s: float) -> None:
@@ -163,6 +174,11 @@ class ModelStore:
                 raise ModelError(f"{version}: is what serves")
             self._mark(version, "shadow", reason)
             self._note("shadow", chosen, now_s, "", reason)
+
+    def dismiss(self, role: str, reason: str, now_s: float) -> None:
+        """Nothing of `role` scores in shadow any more."""
+        with self._changing():
+            self._dismiss(role, reason, now_s)
 
     def request(self) -> None:
         """Ask whoever trains to do so now. Raises ModelError."""
@@ -242,12 +258,14 @@ class ModelStore:
             raise ModelError(f"{path}: damaged, it differs from the checksum in its manifest")
         return content
 
-    def _usable(self, version: str) -> bool:
+    def _usable(self, version: str, role: str) -> bool:
         try:
-            return version == SHIPPED or bool(self.path(version))
+            if version != SHIPPED:
+                self._inspect(self.path(version, role), role)
         except ModelError as error:
             log.error("models: passed by %s", error)
             return False
+        return True
 
     def _exists(self, version: str) -> bool:
         try:
@@ -283,6 +301,12 @@ class ModelStore:
         why = manifest.reason if reason is None else reason
         changed = msgspec.structs.replace(manifest, status=status, reason=why)
         write_whole(self._folder / version / _MANIFEST, _json(changed))
+
+    def _dismiss(self, role: str, reason: str, now_s: float) -> None:
+        for each in self.list():
+            if (each.role, each.status) == (role, "shadow"):
+                self._mark(each.version, "rejected", reason)
+                self._note("reject", each, now_s, "", reason)
 
     def _prune(self, role: str) -> None:
         """The newest of a role stay, and what serves, what it would go back to, what scores in

@@ -207,3 +207,36 @@ def test_a_cut_off_line_of_the_journal_is_left_out(tmp_path: Path) -> None:
         file.write(b'{"time_s": 1')
     added(models, 2)
     assert ["add", "add"] == [each.event for each in models.events()]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_nothing_stays_in_shadow_where_another_serves(tmp_path: Path, back: bool) -> None:
+    """Promoted or rolled back by hand: what was to follow the one before is rejected, and says
+    why."""
+    models = store(tmp_path)
+    first, second = added(models, 1, 2)
+    if back:
+        models.promote(first, "better", 10.0)
+    models.shadow(second, "better still", 20.0)
+    if back:
+        models.rollback(NEXT_STEP, "by hand", 30.0)
+    else:
+        models.promote(first, "by hand", 30.0)
+    assert "rejected" == statuses(models)[second]
+    assert f"{first} was" in models.show(second).reason
+
+
+def test_the_way_back_passes_by_what_can_not_be_loaded(tmp_path: Path) -> None:
+    """Its checksum is right, and it is of another format all the same."""
+
+    def inspect(path: Path, role: str) -> None:
+        if path.read_bytes() == b"1":
+            raise ModelError(f"{path}: not a model")
+
+    store(tmp_path)
+    shipped = {NEXT_STEP: tmp_path / "shipped" / "next"}
+    models = ModelStore(tmp_path / "models", 8, shipped, inspect)
+    first, second = added(models, 1, 2)
+    models.promote(first, "better", 10.0)
+    models.promote(second, "better still", 20.0)
+    assert SHIPPED == models.rollback(NEXT_STEP, "floods", 30.0)
