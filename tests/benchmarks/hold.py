@@ -190,5 +190,7 @@ def _gather(heard: queue.SimpleQueue[tuple[str, float]], wanted: set[str]) -> di
 
 
 def _percentiles(seconds: list[float]) -> tuple[float, float]:
+    if not seconds:
+        return np.inf, np.inf
     found = 1000.0 * np.percentile(seconds, [50, 99])
     return float(found[0]), float(found[1])
