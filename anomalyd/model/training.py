@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomalyd.detection.experts import HORIZONS, SIGNED_FEATURES, Beats, ExpertBank
+from anomalyd.detection.experts import (
+    EXPERTS,
+    FEATURES,
+    HORIZONS,
+    SIGNED_FEATURES,
+    Beats,
+    ExpertBank,
+)
 from anomalyd.detection.reading import Floats
 from anomalyd.model.next_step import Forecast, NextStep, NextStepConfig, student_t_nll
 
@@ -94,7 +101,9 @@ def prepare(series: Series, each: Callable[[], None] = lambda: None) -> Lessons:
     count, length = values.shape[0], values.shape[1] - 1
     bank = ExpertBank(count)
     rows, no_gap = np.arange(count), np.zeros(count, dtype=np.bool_)
-    features, experts = [], []
+    # Filled in place: as a list to be stacked, a day of a plant would be there twice.
+    features = np.empty((count, length, FEATURES), dtype=np.float32)
+    experts = np.empty((count, length, len(HORIZONS), len(EXPERTS)), dtype=np.float32)
     scale = np.empty((count, length))
     target = np.full((count, length, len(HORIZONS)), np.nan, dtype=np.float32)
     for at in range(length):
@@ -102,15 +111,16 @@ def prepare(series: Series, each: Callable[[], None] = lambda: None) -> Lessons:
         times = series.start_s + at * series.interval_s
         beats = Beats(times, series.interval_s, no_gap)
         outlook = bank.observe(rows, values[:, at], beats)
-        features.append(torch.from_numpy(outlook.features))
-        experts.append(torch.from_numpy(outlook.forecasts.astype(np.float32)))
+        features[:, at] = outlook.features
+        experts[:, at] = outlook.forecasts
         scale[:, at] = outlook.scale
         for index, horizon in enumerate(HORIZONS):
             if at + horizon <= length:
                 ahead = (values[:, at + horizon] - outlook.last) / outlook.scale
                 target[:, at, index] = np.clip(ahead, -_TARGET_LIMIT, _TARGET_LIMIT)
-    seen = torch.stack(features, 1), torch.stack(experts, 1)
-    return Lessons(*seen, torch.from_numpy(target), scale)
+    return Lessons(
+        torch.from_numpy(features), torch.from_numpy(experts), torch.from_numpy(target), scale
+    )
 
 
 def train(

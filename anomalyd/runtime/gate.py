@@ -33,7 +33,7 @@ _LENGTH, _MOST_PIECES, _SEED, _DRAWS = 768, 256, 1, 2000
 _MOST_GAIN = 2.0  # nats: one channel must not decide for all
 _FEW_CHANNELS, _BLOCK = 8, 64  # readings in a block
 _PACKED = 65_536  # readings of incidents side by side: 40 MB
-_AT_ONCE = 32_768  # readings that a network sees in one go: 30 MB
+_AT_ONCE = 16_384  # readings that a network sees in one go: 15 MB
 _MANY_READINGS = 300  # of an incident, from which on the margins hold as they are
 
 
