@@ -132,7 +132,7 @@ def latency(directory: Path, channels: int, rate: float) -> Latency:
             client.publish(f"{_ECHO}/{number}", b"", 0)
             time.sleep(0.05)
             sent[name] = time.monotonic()
-            client.publish(f"plant/{name}", payload(time.time(), 1e6), 0)
+            client.publish(f"plant/{name}", payload(began + _WARM_READINGS, 1e6), 0)
         came = _gather(heard, set(sent))
     events = [came[name] - sent[name] for name in names if name in came]
     echoes = [at - sent[name] for name, at in came.items() if name.startswith(_ECHO)]
@@ -190,5 +190,7 @@ def _gather(heard: queue.SimpleQueue[tuple[str, float]], wanted: set[str]) -> di
 
 
 def _percentiles(seconds: list[float]) -> tuple[float, float]:
+    if not seconds:
+        return np.inf, np.inf
     found = 1000.0 * np.percentile(seconds, [50, 99])
     return float(found[0]), float(found[1])
