@@ -62,9 +62,10 @@ from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.receipts import NOTHING_SIFTED
 from anomalyd.runtime.reload import compare
-from anomalyd.runtime.retrain import Retrainer, Step
+from anomalyd.runtime.retrain import Retrainer
 from anomalyd.runtime.state import StateKeeper
 from anomalyd.runtime.streams import read_streams, reorder_for
+from anomalyd.runtime.trial import Step
 from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Settings
 
