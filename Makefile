@@ -23,8 +23,8 @@ venv: $(INSTALLED) ## build .venv with anomalyd, what it needs and the tools to 
 demo: $(INSTALLED) ## a simulated plant with scripted faults, found by the real daemon
 	$(BIN)/anomalyd demo $(ARGS)
 
-test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## all tests, two files of them at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	$(BIN)/ruff check .
