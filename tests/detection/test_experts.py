@@ -217,6 +217,6 @@ def test_where_the_network_is_worse_the_best_expert_serves() -> None:
         bank.tell(rows, np.array([value, value + bad]))
     worse = np.array(served)
     assert not worse[:, 0].any()
-    assert not worse[:390, 1].any()
-    assert worse[410:1500, 1].all()
+    assert not worse[:190, 1].any()
+    assert worse[210:1500, 1].all()
     assert not worse[-100:, 1].any()
