@@ -64,7 +64,9 @@ _SKILL_READINGS = 100.0  # from which on the running errors are more than their 
 # The best expert serves where the network's running error is so many times its own, until the
 # network is as good again. The best of seven by their past is flattered: hence not at once.
 _WORSE, _AS_GOOD = 1.1, 1.03
-_SETTLED_READINGS = 200.0  # by then the running errors have forgotten the network's first readings
+# As long as the running errors' memory: before that they are plain means, in which the network's
+# first readings weigh as much as any.
+_SETTLED_READINGS = 200.0
 
 # Memory of the running figures, in readings.
 FAST_READINGS, MEDIUM_READINGS, SLOW_READINGS = 8.0, 60.0, 400.0
