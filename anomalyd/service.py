@@ -596,7 +596,8 @@ class Service:
             self._journal.settle(_DRAIN_S)
             return
         # Whoever stops a daemon that is behind doesn't wait until it has caught up.
-        log.error("stopping with %d messages unscored", self._inbox.discard())
+        left = self._inbox.discard()
+        log.error("stopping with %d messages unscored; the broker keeps those of QoS 1", left)
         if not self._worker.join(_DRAIN_S):
             log.error("the pipeline did not finish its batch within %g s", _DRAIN_S)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anomalyd.demo.publisher import Message
-from tests.broker.daemon import PLANT, Daemon, pour, publish, reading
+from tests.broker.daemon import PLANT, Daemon, pour, publish, reading, scored_ever
 from tests.programs import Mosquitto
 
 SCORED = "anomalyd_readings_scored_total"
@@ -33,6 +33,23 @@ def test_readings_of_qos_1_are_never_shed(tmp_path: Path, start_mosquitto: Start
         assert {} == daemon.rejected()
         assert 1 == daemon.metric("anomalyd_mqtt_connects_total")
         daemon.wait_ready()
+
+
+def test_who_stops_a_daemon_that_is_behind_loses_nothing(
+    tmp_path: Path, start_mosquitto: Start
+) -> None:
+    """What it has not scored is the broker's, and comes again."""
+    broker = start_mosquitto(WIDE)
+    for life in range(3):
+        with Daemon(tmp_path, broker.port, SMALL) as daemon:
+            daemon.wait_until(lambda: daemon.metric("anomalyd_mqtt_connected") == 1, 20.0)
+            if life < 2:
+                publish(broker, readings(f"life{life}", 10_000))
+                assert 0 == daemon.stop()
+                continue
+            daemon.wait_until(lambda: scored_ever(tmp_path / "state") >= 20_000, 20.0)
+            assert set(daemon.rejected()) <= {"repeated"}
+    assert 20_000 == scored_ever(tmp_path / "state")
 
 
 def test_a_flood_of_qos_0_costs_only_itself(tmp_path: Path, start_mosquitto: Start) -> None:

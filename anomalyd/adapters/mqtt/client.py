@@ -115,9 +115,10 @@ class MqttClient:
             return
         self._unsubscribed = False
         if self._settings.keeps_session:
-            # It answers in order, so all that it had sent before is here then.
+            # It answers in order, so all that it had sent before is here then; but while nothing is
+            # read, the answer isn't either.
             self._client.unsubscribe([self._status_topic])
-            self._wait(lambda: self._unsubscribed)
+            self._wait(lambda: self._unsubscribed or self._hold())
             return
         self._client.unsubscribe(self._subscriptions)
         received, begin = self._received, time.monotonic()
