@@ -28,8 +28,8 @@ def test_readings_of_qos_1_are_never_shed(tmp_path: Path, start_mosquitto: Start
     broker = start_mosquitto(WIDE)
     with Daemon(tmp_path, broker.port, SMALL) as daemon:
         daemon.wait_ready()
-        publish(broker, readings("s", 10_000))
-        daemon.wait_for(SCORED, 10_000)
+        publish(broker, readings("s", 5_000))
+        daemon.wait_for(SCORED, 5_000)
         assert {} == daemon.rejected()
         assert 1 == daemon.metric("anomalyd_mqtt_connects_total")
         daemon.wait_ready()
@@ -44,12 +44,12 @@ def test_who_stops_a_daemon_that_is_behind_loses_nothing(
         with Daemon(tmp_path, broker.port, SMALL) as daemon:
             daemon.wait_until(lambda: daemon.metric("anomalyd_mqtt_connected") == 1, 20.0)
             if life < 2:
-                publish(broker, readings(f"life{life}", 10_000))
+                publish(broker, readings(f"life{life}", 4_000))
                 assert 0 == daemon.stop()
                 continue
-            daemon.wait_until(lambda: scored_ever(tmp_path / "state") >= 20_000, 20.0)
+            daemon.wait_until(lambda: scored_ever(tmp_path / "state") >= 8_000, 20.0)
             assert set(daemon.rejected()) <= {"repeated"}
-    assert 20_000 == scored_ever(tmp_path / "state")
+    assert 8_000 == scored_ever(tmp_path / "state")
 
 
 def test_a_flood_of_qos_0_costs_only_itself(tmp_path: Path, start_mosquitto: Start) -> None:

@@ -95,8 +95,7 @@ class BufferedSocket:
     def pending(self) -> int:
         """Bytes that can be had without asking the kernel."""
         behind = getattr(self._socket, "pending", None)
-        here = len(self._ahead) - self._at
-        return here + (behind() if behind and not self._hold() else 0)
+        return len(self._ahead) - self._at + (behind() if behind else 0)
 
     def _sort(self, read: bytes) -> bytes:
         """Hand on the messages of QoS 0 and 1; what is left for paho."""
@@ -232,4 +231,4 @@ class BufferedClient(paho.Client):
 
     def _read_ahead(self) -> bool:
         socket = self._sock
-        return isinstance(socket, BufferedSocket) and socket.pending() > 0
+        return isinstance(socket, BufferedSocket) and socket.pending() > 0 and not self.hold()
