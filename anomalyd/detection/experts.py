@@ -107,6 +107,18 @@ class Beats(NamedTuple):
     after_gap: Flags
     """the time since the last value is no ordinary step, so the change across it says nothing
     about forecasting"""
+    quarantined: Flags | None = None
+    """the channel is under alert or in maintenance; None: none is"""
+
+    def take(self, chosen: Flags | slice) -> Beats:
+        """Those of some of the channels."""
+        times, interval_s, after_gap, quarantined = self
+        return Beats(
+            times[chosen],
+            interval_s[chosen],
+            after_gap[chosen],
+            None if quarantined is None else quarantined[chosen],
+        )
 
 
 class ExpertBank:
@@ -150,7 +162,7 @@ class ExpertBank:
         self._cycles.reset(rows[beats.after_gap])
         _restart(state, values, beats.after_gap, fresh)
         _learn_errors(state, values)
-        _compare(state)
+        _compare(state, beats.quarantined)
         tame = _learn_levels(state, values)
         self._cycles.learn(rows, tame)
         self._profiles.learn(rows, beats.times, tame, beats.interval_s)
@@ -198,11 +210,17 @@ def _learn_errors(state: Floats, values: Floats) -> None:
     state[_ALL_ERRORS] += rate * (missed - state[_ALL_ERRORS])
 
 
-def _compare(state: Floats) -> None:
-    """Who serves: the network or, where that has been worse of late, the best expert."""
-    best = state[_ERRORS].min(axis=0)
-    worse = state[NETWORK_ERROR] > np.where(state[SIMPLE] > 0.0, _AS_GOOD, _WORSE) * best
-    state[SIMPLE] = worse & (state[COUNT] >= _SETTLED_READINGS)
+def _compare(state: Floats, quarantined: Flags | None) -> None:
+    """Who serves: the network or, where that has been worse of late, the best expert. Under alert
+    that stays: some expert foresees any fault that repeats itself, and would make it normal."""
+    errors = state[_ERRORS]
+    worse = state[NETWORK_ERROR] > np.where(state[SIMPLE] > 0.0, _AS_GOOD, _WORSE) * errors.min(0)
+    serves = worse & (state[COUNT] >= _SETTLED_READINGS)
+    if quarantined is not None:
+        serves &= ~quarantined
+    np.copyto(state[SIMPLE], 0.0, where=True if quarantined is None else ~quarantined)
+    if (chosen := np.flatnonzero(serves)).size:
+        state[SIMPLE, chosen] = 1.0 + errors[:, chosen].argmin(axis=0)
 
 
 def _learn_levels(state: Floats, values: Floats) -> Floats:
@@ -265,7 +283,7 @@ def _outlook(state: Floats, forecasts: Floats, has_profile: Flags, has_cycle: Fl
     ahead = np.clip(ahead, -_FORECAST_LIMIT, _FORECAST_LIMIT)
     simple = np.full(last.size, np.nan)
     if (chosen := np.flatnonzero(state[SIMPLE])).size:
-        simple[chosen] = forecasts[0, errors[:, chosen].argmin(axis=0), chosen]
+        simple[chosen] = forecasts[0, state[SIMPLE, chosen].astype(np.intp) - 1, chosen]
     return Outlook(
         ahead.transpose(2, 0, 1),
         np.ascontiguousarray(features.T),

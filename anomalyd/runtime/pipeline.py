@@ -486,7 +486,13 @@ class Pipeline:
         rows = rows[self._windows.count(rows) > 0]
         if rows.size:
             held, cadence = self._windows.last(rows), self._cadence
-            beats = Beats(cadence.last_s(rows), cadence.interval_s(rows), cadence.after_gap(rows))
+            last_s = cadence.last_s(rows)
+            beats = Beats(
+                last_s,
+                cadence.interval_s(rows),
+                cadence.after_gap(rows),
+                self._states.quarantined(rows, last_s),
+            )
             self.predictors.observe(rows, held, beats, self.shadow)
 
     def _follow(self, shadow: Shadow, seen: Round, known: Flags) -> None:

@@ -63,7 +63,7 @@ class Predictors:
             own = rows[mine]
             if not own.size:
                 continue
-            when = Beats(beats.times[mine], beats.interval_s[mine], beats.after_gap[mine])
+            when = beats.take(mine)
             said = predictor.observe(own, values[mine], when)
             self.expected[own] = said.expected.T
             self.scale[own] = said.scale

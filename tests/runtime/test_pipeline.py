@@ -303,6 +303,18 @@ def test_readings_under_alert_move_no_threshold() -> None:
     assert ["raised", "cleared", "raised"] == run.transitions()
 
 
+def test_a_fault_that_repeats_itself_stays_a_fault() -> None:
+    """Some expert foresees it soon, and may not serve because of that."""
+    plant, wrong = Plant(1, 24), 5
+    run = Run(RULES.model_copy(update={"accept_after_s": 1e9}))
+    rows = np.array(run.add(*plant.names))
+    for at, values in enumerate(plant.run(1000)):
+        values[wrong] += 500.0 * (-1.0) ** at * (at >= 400)
+        run.step(Readings(rows, np.full(24, START_S + at), values))
+    assert {plant.names[wrong]} == {alert.channel for alert in run.alerts}
+    assert ["raised"] == run.transitions()
+
+
 def test_a_new_level_is_accepted_in_the_end() -> None:
     """A level that stays is under alert for `accept_after_s`, then it is learnt and the alert
     clears; it is not raised again, and it is what is expected. Until then the alert is told again
