@@ -12,7 +12,7 @@ from tests.benchmarks.retraining.signals import DAY_S, INTERVAL_S, MEMBERS, WEEK
 from tests.benchmarks.retraining.site import Raised
 
 KINDS = ("shift", "noise", "swing")
-LASTS_S, LATE_S = 4 * 3600.0, 3600.0
+LASTS_S, LATE_S = 2700.0, 3600.0
 SWING_READINGS = 6.0
 
 
