@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## a simulated plant with scripted faults, found by the real 
 	$(BIN)/anomalyd demo $(ARGS)
 
 test: $(INSTALLED) ## all tests, two files of them at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, floors and the shipped configuration
 	$(BIN)/ruff check .

@@ -135,9 +135,9 @@ def _run(options: argparse.Namespace) -> int:
     from anomalyd import logs
 
     logs.configure(settings.log.level, settings.log.format, sys.stderr, os.environ)
-    _one_thread()
     # Until the daemon stands nothing is garbage: looking for it takes a third of the start.
     gc.disable()
+    _one_thread()
     from anomalyd.service import Service
 
     Service(settings, _folder(options.config), os.environ, lambda: load(options.config)).run()

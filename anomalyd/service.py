@@ -81,6 +81,7 @@ _PUBLISH_S = 1.5
 _OWN = ("status", "event", "model")
 _UNHEARD = ("score", "command", "reply")
 _LEAST_MEMORY = 256 * 2**20
+_MEMORY_SHORT, _MEMORY_ENOUGH = 64 * 2**20, 128 * 2**20
 _BUSY = 0.1  # of the inbox
 
 
@@ -326,6 +327,7 @@ class Service:
             birth=lambda: birth,
             will=msgspec.json.encode({"state": "offline", **state}),
             on_message=self._on_message,
+            hold=lambda: self._inbox.full,
         )
 
     # --- on other threads -------------------------------------------------------------------
@@ -338,9 +340,7 @@ class Service:
             return
         # One byte over the limit is refused like a million, and doesn't fill the memory.
         kept = payload[: LARGEST_PAYLOAD + 1]
-        gone = self._inbox.put(Message(topic, kept, time.monotonic(), retained, ticket))
-        if gone:
-            self._mqtt.acknowledge(gone)
+        self._inbox.put(Message(topic, kept, time.monotonic(), retained, ticket))
 
     def _on_own_message(self, topic: str, payload: bytes, retained: bool) -> None:
         if retained and topic.startswith(self._alert_topics):
@@ -525,6 +525,7 @@ class Service:
             self._listen(now)
             if now - told_at >= _STATUS_EVERY_S:
                 told_at = now
+                self._follow_memory()
                 self._notifier.status(self._status())
 
     def _change_settings(self) -> None:
@@ -568,6 +569,16 @@ class Service:
         elif received != self._heard:
             self._conditions.end("deaf")
 
+    def _follow_memory(self) -> None:
+        available = memory_available_bytes()
+        if available is None:
+            return
+        if available < _MEMORY_SHORT:
+            why = f"{available // 2**20} MB of memory are left; the next save may fail"
+            self._conditions.begin("memory", why)
+        elif available > _MEMORY_ENOUGH:
+            self._conditions.end("memory")
+
     def _status(self) -> str:
         connected = "connected" if self._mqtt.connected else "waiting for the broker"
         states = self._pipeline.count_states([row for row, _ in self._pipeline.table.listing()])
@@ -585,7 +596,8 @@ class Service:
             self._journal.settle(_DRAIN_S)
             return
         # Whoever stops a daemon that is behind doesn't wait until it has caught up.
-        log.error("stopping with %d messages unscored", self._inbox.discard())
+        left = self._inbox.discard()
+        log.error("stopping with %d messages unscored; the broker keeps those of QoS 1", left)
         if not self._worker.join(_DRAIN_S):
             log.error("the pipeline did not finish its batch within %g s", _DRAIN_S)
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -38,6 +39,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anomalyd.errors import ConfigError, ServiceFailed
+from anomalyd.logs import Sparse
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ STOP_TIMEOUT_S = 2
 _JOIN_TIMEOUT_S = STOP_TIMEOUT_S + 3
 _PAUSE_S = 0.001
 _REST = 19.0
+_TELL_EVERY_S = 60.0
 
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>anomalyd</title>
@@ -128,10 +131,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up_or_failed = threading.Event()
+        self._sparse = Sparse(log, _TELL_EVERY_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._tell)
         await super().startup(sockets=sockets)
         self.up_or_failed.set()
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio itself would log thousands of tracebacks where descriptors are short."""
+        what, why = context["message"], context.get("exception", "")
+        self._sparse.warning(what, time.monotonic(), "http: %s: %s", what, why)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets=sockets)

@@ -1,6 +1,6 @@
 """What the machine leaves to the daemon: memory and disk; and memory given back to it.
 
-`service.py` asks, once at its start and with every scrape; an answer that isn't
+`service.py` asks, once at its start, with every scrape and while it watches; an answer that isn't
 to be had is the next best: the machine's memory where no control group limits it.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 from pathlib import Path
 from typing import NamedTuple
 
 _CGROUP = Path("/sys/fs/cgroup")
+_STATM = Path("/proc/self/statm")
 
 
 class Disk(NamedTuple):
@@ -35,20 +37,31 @@ def memory_limit_bytes(
     """The least of the machine's memory and the limits (cgroups(7), version 2) of this process's
     group and those above it."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    own = _unified(membership)
-    for group in () if own is None else (own, *own.parents):
-        limits += _limit(cgroups / group.relative_to("/") / "memory.max")
+    for group in _groups(cgroups, membership):
+        limits += _number(group / "memory.max")
     return min(limits)
 
 
-def memory_available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """What could be used without swapping; None where the kernel doesn't say."""
-    try:
-        lines = meminfo.read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
+def memory_available_bytes(
+    meminfo: Path = Path("/proc/meminfo"),
+    cgroups: Path = _CGROUP,
+    membership: Path = Path("/proc/self/cgroup"),
+) -> int | None:
+    """What could be used without swapping: of the machine, of each group that limits this process
+    (with what the kernel would drop of files), and of its address space; the least of them. None
+    where the kernel says none."""
+    found = [kilobytes * 1024 for kilobytes in _named(meminfo, "MemAvailable:")]
+    for group in _groups(cgroups, membership):
+        files = sum(_named(group / "memory.stat", "inactive_file"))
+        for limit, used in zip(
+            _number(group / "memory.max"), _number(group / "memory.current"), strict=False
+        ):
+            found.append(limit - used + files)
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        pages = int(_STATM.read_text().split()[0])
+        found.append(most - pages * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
 
 
 def give_back_memory() -> None:
@@ -59,17 +72,28 @@ def give_back_memory() -> None:
         trim(0)
 
 
-def _unified(membership: Path) -> Path | None:
-    """`0::/system.slice/anomalyd.service` names the group in the one hierarchy of version 2."""
+def _groups(cgroups: Path, membership: Path) -> list[Path]:
+    """Folders of this process's group and of those above it, in the one hierarchy of version 2:
+    `0::/system.slice/anomalyd.service` names it."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
-        return None
-    return next((Path(line[3:]) for line in lines if line.startswith("0::/")), None)
+        return []
+    own = next((Path(line[3:]) for line in lines if line.startswith("0::/")), None)
+    return [] if own is None else [cgroups / each.relative_to("/") for each in (own, *own.parents)]
 
 
-def _limit(file: Path) -> list[int]:
+def _number(file: Path) -> list[int]:
     try:
         return [int(file.read_text())]
     except (OSError, ValueError):  # no such controller; "max"
         return []
+
+
+def _named(file: Path, name: str) -> list[int]:
+    """The number behind `name`, in a file of names and numbers."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return []
+    return [int(line.split()[1]) for line in lines if line.split()[:1] == [name]]

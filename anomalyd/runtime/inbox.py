@@ -3,16 +3,21 @@
 The broker's thread puts, the pipeline's thread takes everything at once. Where more waits than may,
 in messages or in bytes, the oldest messages of the topics with most of them go: one that floods
 costs the others nothing. The broker's thread never waits for the pipeline.
+
+A message with a ticket is the broker's until it is acknowledged, and never goes: where such
+messages fill half of the inbox it is `full`, and who puts reads no more from the broker until they
+are scored. The other half is for those without one.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _SHED = 0.125  # of the capacity at once: a flood isn't sorted message by message
+_OWED = 0.5  # of the capacity, for messages that the broker keeps until they are scored
 _MESSAGE_BYTES = 300  # of a message beside its topic and payload, in memory
 
 
@@ -43,6 +48,8 @@ class Inbox:
         self._messages: deque[Message] = deque()
         # Each is written by one thread, or under the lock.
         self._came_bytes, self._went_bytes = 0, 0
+        self._came_owed, self._went_owed = 0, 0
+        self._came_owed_bytes, self._went_owed_bytes = 0, 0
         # Guards the order of the messages while some go: putting one needs no lock.
         self._going = threading.Lock()
         self._arrived = threading.Event()
@@ -62,20 +69,33 @@ class Inbox:
         """Nothing more will be put."""
         return self._closed
 
-    def put(self, message: Message) -> Sequence[int]:
-        """Called on the broker's thread; never waits for a batch to be scored. Tickets of messages
-        that are gone for good; what has one and comes too late isn't: the broker keeps it."""
+    @property
+    def full(self) -> bool:
+        """Of messages that have a ticket: put no more until this is False."""
+        if self._closed:
+            return False
+        owed_bytes = self._came_owed_bytes - self._went_owed_bytes
+        most, most_bytes = self.capacity * _OWED, self._capacity_bytes * _OWED
+        return self._came_owed - self._went_owed >= most or owed_bytes >= most_bytes
+
+    def put(self, message: Message) -> None:
+        """Called on the broker's thread; never waits for a batch to be scored. What comes too late
+        and has a ticket isn't lost: the broker keeps it."""
         self.received += 1
         if self._closed:
             self.dropped += not message.ticket
-            return ()
+            return
+        size = len(message[1]) + _MESSAGE_BYTES
         self._messages.append(message)
-        self._came_bytes += len(message[1]) + _MESSAGE_BYTES
-        full = self._came_bytes - self._went_bytes > self._capacity_bytes
-        gone = self._shed() if full or len(self._messages) > self.capacity else ()
+        self._came_bytes += size
+        if message[4]:
+            self._came_owed += 1
+            self._came_owed_bytes += size
+        over = self._came_bytes - self._went_bytes > self._capacity_bytes
+        if over or len(self._messages) > self.capacity:
+            self._shed()
         if not self._arrived.is_set():
             self._arrived.set()
-        return gone
 
     def wait(self, timeout_s: float) -> None:
         """Return when there is a message, when the inbox is closed, or after `timeout_s`."""
@@ -92,6 +112,9 @@ class Inbox:
             count = min(len(self._messages), most)
             taken = [self._messages.popleft() for _ in range(count)]
             self._went_bytes += _size(taken)
+            owed = [each for each in taken if each[4]]
+            self._went_owed += len(owed)
+            self._went_owed_bytes += _size(owed)
         if self._messages:
             self._arrived.set()
         return taken
@@ -106,19 +129,22 @@ class Inbox:
         self._closed = True
         self._arrived.set()
 
-    def _shed(self) -> Sequence[int]:
+    def _shed(self) -> None:
         with self._going:
             waiting = list(self._messages)
-            kept = _kept(waiting, [1] * len(waiting), int(self.capacity * (1.0 - _SHED)) or 1)
+            free = [each for each in waiting if not each.ticket]
+            owed_bytes = self._came_owed_bytes - self._went_owed_bytes
+            room = int(self.capacity * (1.0 - _SHED)) - (len(waiting) - len(free))
+            kept = _kept(free, [1] * len(free), max(room, 1))
             weights = [len(each.payload) + _MESSAGE_BYTES for each in kept]
-            if sum(weights) > self._capacity_bytes:
-                kept = _kept(kept, weights, int(self._capacity_bytes * (1.0 - _SHED)))
+            if sum(weights) + owed_bytes > self._capacity_bytes:
+                room = int(self._capacity_bytes * (1.0 - _SHED)) - owed_bytes
+                kept = _kept(kept, weights, max(room, 1))
+            staying = {id(each) for each in kept}
             self._messages.clear()
-            self._messages.extend(kept)
-            self.shed += len(waiting) - len(kept)
-            self._went_bytes += _size(waiting) - _size(kept)
-        staying = {id(each) for each in kept}
-        return [each.ticket for each in waiting if each.ticket and id(each) not in staying]
+            self._messages.extend([each for each in waiting if each.ticket or id(each) in staying])
+            self.shed += len(free) - len(kept)
+            self._went_bytes += _size(free) - _size(kept)
 
 
 def _size(messages: list[Message]) -> int:

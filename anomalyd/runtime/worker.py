@@ -172,6 +172,9 @@ class Worker:
         if shed != self._shed:
             why = "readings arrive faster than they are scored; the oldest of the busiest topics go"
             self._conditions.begin("overload", why)
+        elif self._inbox.full:
+            why = "readings arrive faster than they are scored; the broker keeps those of QoS 1"
+            self._conditions.begin("overload", why)
         elif len(self._inbox) < self._inbox.capacity // 4:
             self._conditions.end("overload")
         self._shed = shed

@@ -229,6 +229,21 @@ def test_what_is_no_packet_is_left_to_paho() -> None:
         assert wrong == sorting.recv(100)
 
 
+def test_what_is_held_stays_with_the_broker() -> None:
+    """Nothing is read meanwhile, and paho's turn goes on."""
+    pieces, taken, held = [published(b"t", b"1", mid=7)], [], [True]
+    sorting = BufferedSocket(
+        Stream(pieces), lambda *about: taken.append(about), hold=lambda: held[0]
+    )
+    with pytest.raises(BlockingIOError):
+        sorting.recv(9)
+    assert (1, [], 0) == (len(pieces), taken, sorting.pending())
+    held[0] = False
+    with pytest.raises(BlockingIOError):
+        sorting.recv(9)
+    assert [("t", b"1", False, 7)] == taken
+
+
 def test_properties_of_mqtt_5_are_passed_over() -> None:
     """However long they are; where they are too long for their packet, it is paho's."""
     long = b"\x26" + b"\x00\x01n" + (200).to_bytes(2, "big") + b"v" * 200

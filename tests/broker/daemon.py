@@ -51,8 +51,11 @@ format = "plain"
 _CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04pour"
 _CONNACK, _PINGREQ, _PINGRESP = b"\x20\x02\x00\x00", b"\xc0\x00", b"\xd0\x00"
 
-# What would reach the daemon from the shell, or from the systemd, that the tests run under.
-_FOREIGN = ("ANOMALYD_", "NOTIFY_", "WATCHDOG_", "CREDENTIALS_", "JOURNAL_")
+# What would reach the daemon from the shell, or from the systemd, that the tests run under. Without
+# its bytecode it takes a fifth longer to start than where it is installed.
+_FOREIGN = (
+    "ANOMALYD_", "NOTIFY_", "WATCHDOG_", "CREDENTIALS_", "JOURNAL_", "PYTHONDONTWRITEBYTECODE",
+)  # fmt: skip
 
 
 class Daemon(Child):

@@ -4,6 +4,7 @@ websockets, with MQTT 5, and to another broker where one fails. Real daemon, rea
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -70,6 +71,37 @@ def daemon_of(directory: Path, broker: Mosquitto, more: str) -> Daemon:
     config = directory / f"daemon-{daemon.http_port}.toml"
     config.write_text(config.read_text().replace("[mqtt]\n", f"[mqtt]\n{mqtt}", 1))
     return daemon
+
+
+def test_a_session_that_has_expired_keeps_nothing(tmp_path: Path, start_mosquitto: Start) -> None:
+    """With MQTT 5 whoever runs the broker is told how long it is to wait for the daemon."""
+    broker = start_mosquitto(WIDE)
+    more = f'{PLANT}[mqtt]\nversion = "5"\nsession_expiry_s = 1\n'
+    with daemon_of(tmp_path, broker, more) as daemon:
+        scores_all(daemon, broker)
+        assert 0 == daemon.stop()
+    time.sleep(3.0)  # mosquitto looks once a second
+    publish(broker, readings(500, 500))
+    with daemon_of(tmp_path, broker, more) as again:
+        again.wait_ready()
+        publish(broker, readings(1000, 10))
+        again.wait_for(SCORED, 10)
+        assert 10 == again.metric(SCORED)
+
+
+def test_user_properties_tell_the_broker_who_connects(tmp_path: Path) -> None:
+    """No broker at hand shows them, so they are read from the packet (MQTT 5, section 3.1.2.11)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20.0)
+        broker = Mosquitto.__new__(Mosquitto)
+        broker.host, broker.port = server.getsockname()
+        more = f'{PLANT}[mqtt]\nversion = "5"\nuser_properties = ["site=Köln"]\n'
+        with daemon_of(tmp_path, broker, more):
+            connection, _ = server.accept()
+            with connection:
+                packet = connection.recv(4096)
+    assert (0x10, b"\x00\x04MQTT\x05") == (packet[0], packet[2:9])
+    assert b"\x26\x00\x04site\x00\x05K\xc3\xb6ln" in packet
 
 
 def test_with_a_clean_session_nothing_waits(tmp_path: Path, start_mosquitto: Start) -> None:
@@ -184,6 +216,18 @@ def test_mutual_tls(tmp_path: Path, start_mosquitto: Start, certificates: Path) 
     with daemon_of(tmp_path, at(broker, port), more) as nobody:
         nobody.wait_until(lambda: "closed the connection before" in nobody.text(), 20.0)
         assert 0 == nobody.metric("anomalyd_mqtt_connected")
+
+
+def test_over_tls_the_broker_is_kept_waiting_too(
+    tmp_path: Path, start_mosquitto: Start, certificates: Path
+) -> None:
+    """What TLS has decrypted already waits with it: no reading is shed, and none is stuck."""
+    port = free_port()
+    broker = start_mosquitto(listener(port, certificates))
+    more = f"{PLANT}[ingest]\ninbox_messages = 100\nlinger_s = 0.02\n"
+    more += f'[mqtt]\ntls = true\nca_file = "{certificates}/ca.crt"\n'
+    with daemon_of(tmp_path, at(broker, port), more) as daemon:
+        scores_all(daemon, broker, 10_000)
 
 
 @pytest.mark.parametrize("tls", [False, True])

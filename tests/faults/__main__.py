@@ -21,6 +21,7 @@ from tests.faults import (
     readings,
     restarts,
     retraining,
+    sessions,
     soak,
     swaps,
 )
@@ -29,6 +30,8 @@ from tests.faults.table import Row, show
 CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row | list[Row]], int]] = {
     "broker": (delivery.broker_killed, 100),
     "network": (delivery.network_cut, 100),
+    "broker-readings": (sessions.broker_killed, 100),
+    "network-readings": (sessions.network_cut, 100),
     "restarts": (restarts.day, 100),
     "power-cuts": (power_cuts.cuts, 1),
     "flips": (power_cuts.flips, 10_000),

@@ -17,6 +17,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -159,7 +160,7 @@ Hurt = Callable[[Scene], contextlib.AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """A fault, and what the daemon calls it, if anything."""
+    """A fault, and what the daemon calls it."""
 
     name: str
     condition: str
@@ -232,8 +233,11 @@ def refused(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def no_descriptors(scene: Scene) -> Iterator[None]:
+    """And somebody asks for pages, who can't be let in."""
     open_now = len(list(Path(f"/proc/{scene.daemon.pid}/fd").iterdir()))
-    with limited(scene, resource.RLIMIT_NOFILE, open_now):
+    with limited(scene, resource.RLIMIT_NOFILE, open_now), ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(socket.create_connection((HOST, scene.daemon.http_port)))
         yield
 
 
@@ -265,8 +269,7 @@ DEGRADATIONS = (
     Degradation("database locked", "outbox", locked),
     Degradation("broker refuses", "mqtt", refused, hears=False),
     Degradation("descriptors short", "journal", no_descriptors),
-    # It has what it needs: nothing degrades, whatever it asks for beyond is refused.
-    Degradation("memory short", "", no_memory),
+    Degradation("memory short", "memory", no_memory),
     Degradation(
         "clock jumps by a year", "clock", flagged, switched(_CLOCK), ends_within_s=_CLOCK_S
     ),
@@ -319,10 +322,9 @@ def _suffer(scene: Scene, what: Degradation, expect: Callable[[bool, str], None]
     if what.condition == "outbox":
         scene.plant.wrong = True  # nothing is written before
     head = f"{what.condition}: "
-    if what.condition:
-        found = scene.wait(lambda: any(each.startswith(head) for each in scene.degraded()))
-        expect(found, "on /-/ready")
-    if what.condition and what.hears:
+    found = scene.wait(lambda: any(each.startswith(head) for each in scene.degraded()))
+    expect(found, "on /-/ready")
+    if what.hears:
         expect(scene.metric(f'anomalyd_degraded{{condition="{what.condition}"}}') == 1, "a metric")
         expect(f"degraded condition={what.condition}" in scene.daemon.text(), "a log line")
     if what.hears:
@@ -344,8 +346,6 @@ def _kept(state: Path) -> bool:
 
 
 def _note(what: Degradation, missing: Sequence[str]) -> str:
-    if not (what.condition or missing):
-        return "no condition: it scores on, and saves"
     told = f"condition {what.condition}"
     return f"{told}; MISSING: {', '.join(missing)}" if missing else f"{told}, told and over"
 

@@ -66,6 +66,36 @@ def test_large_messages_fill_it_too() -> None:
     assert (101, 0) == (len(taken) + inbox.shed, inbox.bytes)
 
 
+def test_what_the_broker_keeps_is_never_shed() -> None:
+    """It fills half of the inbox at most, if who puts heeds `full`; a flood of the others sheds
+    others only."""
+    inbox = Inbox(100)
+    owed = [Message("plant/owed", b"1", float(number), ticket=number + 1) for number in range(50)]
+    for each in owed:
+        assert not inbox.full
+        inbox.put(each)
+    assert inbox.full
+    for number in range(1000):
+        inbox.put(message(number))
+        assert len(inbox) <= 100
+    taken = inbox.take(20)
+    assert (owed[:20], False) == (taken, inbox.full)
+    taken += inbox.take(1000)
+    assert owed == [each for each in taken if each.ticket]
+    assert (1050, 0) == (len(taken) + inbox.shed, inbox.bytes)
+
+
+def test_large_messages_that_the_broker_keeps_fill_it_too() -> None:
+    """In bytes; and a closed inbox holds nobody up."""
+    inbox = Inbox(1000, capacity_bytes=100_000)
+    for number in range(5):
+        assert not inbox.full
+        inbox.put(Message("plant/large", bytes(10_000), float(number), ticket=number + 1))
+    assert inbox.full
+    inbox.close()
+    assert not inbox.full
+
+
 def test_a_closed_inbox_takes_nothing_more_and_gives_what_it_has() -> None:
     """That is how the pipeline drains."""
     inbox = filled(2)

@@ -17,6 +17,7 @@ later paho has no `_create_socket` or `_packet_queue`, its own socket and `ack` 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 _READ_AHEAD = 65_536
 _PACKETS_A_TURN = 1000
+_HELD_S = 0.005  # paho's turn goes on after that: it sends, and pings
 # The upper four bits are the type, the lower ones DUP, QoS and RETAIN.
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
 _TYPE_AND_QOS, _DUP = 0xF6, 0x08
@@ -58,13 +60,16 @@ class BufferedSocket:
         on_publish: OnPublish | None = None,
         connection: int = 0,
         properties: bool = False,
+        hold: Callable[[], bool] = lambda: False,
     ) -> None:
         """`on_publish`: takes the messages of QoS 0 and 1; without it they are paho's too.
-        `properties`: messages have some, as of MQTT 5."""
+        `properties`: messages have some, as of MQTT 5. `hold`: read nothing while that is True, so
+        that the broker keeps what it has."""
         self._socket = socket
         self._on_publish = on_publish
         self._connection = connection << _TICKET_CONNECTION
         self._properties = properties
+        self._hold = hold
         self._unread = bytearray()
         """what is no whole packet yet"""
         self._ahead = b""
@@ -74,6 +79,9 @@ class BufferedSocket:
     def recv(self, size: int) -> bytes:
         """As `socket.recv`: up to `size` bytes, b"" at the end, BlockingIOError for not yet."""
         if self._at == len(self._ahead):
+            if self._hold():
+                time.sleep(_HELD_S)
+                raise BlockingIOError
             read = self._socket.recv(_READ_AHEAD)
             if not read:
                 return b""
@@ -152,6 +160,8 @@ class BufferedClient(paho.Client):
 
     on_publish_received: OnPublish | None = None
     """takes the messages of QoS 0 and 1, on paho's thread, where paho would call `on_message`"""
+    hold: Callable[[], bool] = staticmethod(lambda: False)
+    """nothing is read from the broker while that is True"""
     brokers: Sequence[tuple[str, int]] = ()
     """host and port of each, to be tried in turn; none: where `connect` says"""
     reached = True
@@ -206,6 +216,7 @@ class BufferedClient(paho.Client):
             self.on_publish_received,
             self._connection,
             self.protocol == MQTTProtocolVersion.MQTTv5,
+            self.hold,
         )
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
@@ -220,4 +231,4 @@ class BufferedClient(paho.Client):
 
     def _read_ahead(self) -> bool:
         socket = self._sock
-        return isinstance(socket, BufferedSocket) and socket.pending() > 0
+        return isinstance(socket, BufferedSocket) and socket.pending() > 0 and not self.hold()

@@ -55,10 +55,11 @@ class MqttClient:
         birth: Callable[[], bytes],
         will: bytes,
         on_message: OnPublish,
+        hold: Callable[[], bool] = lambda: False,
     ) -> None:
         """`on_message(topic, payload, retained, ticket)` is called on paho's thread and must not
-        wait; a ticket that isn't 0 is to be handed to `acknowledge` once. Raises ConfigError where
-        the files for TLS are unfit."""
+        wait; a ticket that isn't 0 is to be handed to `acknowledge` once. `hold`: nothing is read
+        from the broker while that is True. Raises ConfigError where the files for TLS are unfit."""
         self.connected = False
         self.connects = 0
         self.refused_topics: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class MqttClient:
         self._birth = birth
         self._will = will
         self._on_message = on_message
+        self._hold = hold
         self._status_topic = f"{settings.topic_prefix}/{instance}/status"
         self._client_id = settings.client_id or f"anomalyd-{instance}"
         self._client = self._build(password)
@@ -113,9 +115,10 @@ class MqttClient:
             return
         self._unsubscribed = False
         if self._settings.keeps_session:
-            # It answers in order, so all that it had sent before is here then.
+            # It answers in order, so all that it had sent before is here then; but while nothing is
+            # read, the answer isn't either.
             self._client.unsubscribe([self._status_topic])
-            self._wait(lambda: self._unsubscribed)
+            self._wait(lambda: self._unsubscribed or self._hold())
             return
         self._client.unsubscribe(self._subscriptions)
         received, begin = self._received, time.monotonic()
@@ -205,6 +208,7 @@ class MqttClient:
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_paho_message
         client.on_publish_received = self._on_publish_received
+        client.hold = self._hold
         return client
 
     def _secure(self, client: BufferedClient) -> None:
