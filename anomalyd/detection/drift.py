@@ -1,4 +1,4 @@
-"""Drift: the residuals' own distribution moves away from what it was.
+"""Drift: the distribution of the network's residuals moves away from what it was.
 
 Page's test on the logarithm of each residual (Page, "Continuous inspection schemes", Biometrika
 1954), two-sided, one row a channel: cumulated deviations from the channel's own standard, less an

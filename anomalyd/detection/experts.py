@@ -145,6 +145,10 @@ class ExpertBank:
         """The network's forecasts (B,) of the next values, to compare it with the experts."""
         self._state[rows, NETWORK] = forecasts
 
+    def told(self, rows: Rows) -> Floats:
+        """(B,) those forecasts, whoever serves."""
+        return np.asarray(self._state[rows, NETWORK])
+
     def skill(self, rows: Rows) -> Floats:
         """(B,) 1 - the network's running error / the best expert's: 0 is no better than that, below
         0 is worse; NaN while too little is known, and where an expert is never wrong."""

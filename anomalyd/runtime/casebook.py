@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+
+import numpy as np
 
 from anomalyd.adapters.outbox import FILE, Outbox, Record
 from anomalyd.model.segment import Cut, Segment, split
@@ -31,9 +33,13 @@ _MOST_READINGS = 2_000_000
 class Casebook:
     """The cases below `directory`."""
 
-    def __init__(self, directory: Path, history: History) -> None:
+    def __init__(
+        self, directory: Path, history: History, mates: Callable[[str], Sequence[str]]
+    ) -> None:
+        """`mates`: the channels that one is compared with, itself among them."""
         self._alerts = directory / FILE
         self._history = history
+        self._mates = mates
         self._cases = Incidents(directory / "incidents")
         self._kept: dict[str, float] | None = None
 
@@ -61,16 +67,18 @@ class Casebook:
 
     def _keep(self, alert: Record, end_s: float) -> None:
         past = self._history.copy(
-            alert.started_s - _SEARCHED_S, end_s + 1.0, _MOST_READINGS, [alert.channel]
+            alert.started_s - _SEARCHED_S, end_s + 1.0, _MOST_READINGS, self._mates(alert.channel)
         )
-        place = int(past.times.searchsorted(alert.started_s)) - _BEFORE_READINGS
-        first_s = alert.started_s - _BEFORE_S
-        if past.times.size:
-            first_s = min(first_s, float(past.times[max(place, 0)]))
-        _, segments = split(list(past.stretches()), first_s)
-        if any(segment.times[-1] >= alert.started_s for segment in segments):
-            about = (alert.id, alert.channel, alert.kind, alert.started_s, end_s)
-            self._cases.keep(Incident(*about, segments))
+        stretches = list(past.stretches())
+        own = [each.times for each in stretches if each.channel == alert.channel]
+        if not own or own[-1][-1] < alert.started_s:
+            return
+        times = np.concatenate(own)
+        place = int(times.searchsorted(alert.started_s)) - _BEFORE_READINGS
+        first_s = min(alert.started_s - _BEFORE_S, float(times[max(place, 0)]))
+        _, segments = split(stretches, first_s)
+        about = (alert.id, alert.channel, alert.kind, alert.started_s, end_s)
+        self._cases.keep(Incident(*about, segments))
 
     def _confirmed(self) -> list[Record]:
         if not self._alerts.exists():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +45,9 @@ class GateRules:
     """nats a reading, by which the held-out log-score must be better, in the mean over channels"""
     doubt: float = 0.05
     """probability of a chance result that is accepted, in each check"""
+    score_alike: float = 0.9
+    """of the champion's highest score in an incident: who reaches that, but no alert, is no worse;
+    the champion finds it only just"""
     score_kept: float = 0.6
     """of the champion's highest score in an incident, that the challenger's must reach"""
     incident_excess: float = 0.07
@@ -115,8 +118,8 @@ def judge(
         return GateReport(False, "its forecasts are not finite", ["finite"], {})
     # There the best expert goes on serving, whatever network is promoted: `experts.py`.
     metrics["channels_without_skill"] = float((new.mae > new.best_expert).sum())
-    known = [case for case in incidents if _fits(case, plant)]
-    metrics["incidents_skipped"] = float(len(incidents) - len(known))
+    known, unknown = _known(incidents, plant)
+    metrics["incidents_skipped"] = float(len(unknown))
     before = [champion] if original is None else [champion, original]
     said = {
         "incident": _incidents(before, challenger, plant, known, rules, metrics, each),
@@ -125,9 +128,10 @@ def judge(
     }
     failed = {name: words for name, words in said.items() if words}
     words = "; ".join(failed.values()) or f"log-score better by {metrics['gain']:.3f} nats"
-    if len(known) < len(incidents):
-        skipped = ", ".join(case.alert for case in incidents if not _fits(case, plant))
-        words += f"; not tried, as the plant doesn't know the channel: incident {skipped}"
+    if unknown:
+        words += (
+            f"; not tried, as the plant doesn't know the channel: incident {', '.join(unknown)}"
+        )
     return GateReport(not failed, words, list(failed), metrics)
 
 
@@ -256,12 +260,13 @@ def _incidents(
     runs = [rehearse_each(network, plant, readings, each) for network in networks]
     told = _told(before, challenger, incidents, each)
     for at, case in enumerate(incidents):
-        *old, new = (run[at] for run in runs)
-        if any(_found(run, case) for run in old) and not _found(new, case):
-            lost.append(case.alert)
-        was, now = max(_peak(run, case) for run in old), _peak(new, case)
-        if was >= 1.0 and not now >= rules.score_kept * was:
-            shrunk.append(f"{case.alert} (score {was:.2f} => {now:.2f})")
+        *old, new = (_sight(run[at], case) for run in runs)
+        was = max(each.peak for each in old)
+        words = f"{case.alert} (score {was:.2f} => {new.peak:.2f})"
+        if any(each.found for each in old) and new.loses(was, rules):
+            lost.append(words)
+        if new.shrinks(was, rules):
+            shrunk.append(words)
         gains = [gain.gain for gain in told[at] if gain.is_learnt(rules)]
         if gains:
             learnt.append(f"{case.alert} ({max(gains):+.2f} nats)")
@@ -279,17 +284,44 @@ def _incidents(
     return "; ".join(words + ", ".join(cases) for words, cases in parts if cases)
 
 
-def _fits(case: Incident, plant: Plant) -> bool:
-    return all(segment.channel in plant.channels for segment in case.segments)
+def _known(incidents: Sequence[Incident], plant: Plant) -> tuple[list[Incident], list[str]]:
+    """Those whose own channel the plant has, without others of its asset that are gone; and the
+    alerts of the rest."""
+    known, unknown = [], []
+    for case in incidents:
+        left = [segment for segment in case.segments if segment.channel in plant.channels]
+        if any(segment.channel == case.channel for segment in left):
+            known.append(replace(case, segments=left))
+        else:
+            unknown.append(case.alert)
+    return known, unknown
 
 
-def _found(run: Rehearsed, case: Incident) -> bool:
-    return any(case.start_s <= at <= case.end_s for _, at in run.raised)
+class Sight(NamedTuple):
+    """What a network makes of an incident, on the channel that raised the alert."""
+
+    found: bool
+    """an alert is raised in it"""
+    peak: float
+    """the highest score in it"""
+
+    def loses(self, was: float, rules: GateRules) -> bool:
+        """It doesn't find what others do, whose highest score was that; nearly the score of an
+        incident that they find only just is no loss."""
+        return not self.found and not self.peak >= rules.score_alike * was
+
+    def shrinks(self, was: float, rules: GateRules) -> bool:
+        """Its highest score is much lower than theirs, which was an alert's."""
+        return was >= 1.0 and not self.peak >= rules.score_kept * was
 
 
-def _peak(run: Rehearsed, case: Incident) -> float:
+def _sight(run: Rehearsed, case: Incident) -> Sight:
+    found = any(
+        name == case.channel and case.start_s <= at <= case.end_s for name, at in run.raised
+    )
     during = (run.times >= case.start_s) & (run.times <= case.end_s)
-    return float(np.fmax.reduce(run.score[during], initial=0.0))
+    during &= run.rows == run.channels.index(case.channel)
+    return Sight(found, float(np.fmax.reduce(run.score[during], initial=0.0)))
 
 
 class _Told(NamedTuple):

@@ -445,9 +445,10 @@ class Pipeline:
         accepted = learns & (self._states.states(rows) == State.FIRING)
         self._sustained.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
-        steady = learns & beat.step & ~settling
-        residual = values[steady] - expected[Expected.NEXT, steady]
-        self.drift.learn(rows[steady], residual, self.predictors.scale[rows[steady]])
+        steady = rows[learns & beat.step & ~settling]
+        # The network's, whoever serves: else a change of who serves would pass for drift.
+        residual = values[learns & beat.step & ~settling] - self.predictors.told(steady)
+        self.drift.learn(steady, residual, self.predictors.scale[steady])
         if self.shadow is not None:
             seen = Round(readings, settling, quantum, risk, held, astray, changed.raised)
             self._follow(self.shadow, seen, np.isfinite(expected[Expected.NEXT]))

@@ -74,6 +74,10 @@ class Predictors:
         """(B,) the channels' resolutions; 0 while they have never changed."""
         return self._chosen([each.quantum(rows) for each in self.each], rows)
 
+    def told(self, rows: Rows) -> Floats:
+        """(B,) what the channels' networks said of the next value, whoever serves."""
+        return self._chosen([each.bank.told(rows) for each in self.each], rows)
+
     def skill(self, rows: Rows) -> Floats:
         """(B,) 1 - the network's running error / the best simple expert's; NaN while unknown."""
         return self._chosen([each.skill(rows) for each in self.each], rows)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
 
 import numpy as np
 
@@ -68,14 +67,7 @@ def rehearse_each(
     network: NextStep, plant: Plant, cases: Sequence[Case], each: Callable[[], None] = lambda: None
 ) -> list[Rehearsed]:
     """As `rehearse` does it for each case alone, side by side."""
-    # The plant's budget is shared by a case's channels: cases of one size share a pipeline.
-    order = sorted(range(len(cases)), key=lambda at: len(_names(cases[at])))
-    found: dict[int, Rehearsed] = {}
-    for _, group in groupby(order, key=lambda at: len(_names(cases[at]))):
-        places = list(group)
-        runs = _Rehearsal(network, plant, [cases[at] for at in places]).run(each)
-        found.update(zip(places, runs, strict=True))
-    return [found[at] for at in range(len(cases))]
+    return _Rehearsal(network, plant, cases).run(each) if cases else []
 
 
 def _names(case: Case) -> list[str]:
@@ -83,13 +75,14 @@ def _names(case: Case) -> list[str]:
 
 
 class _Rehearsal:
-    """Cases of equally many channels in one pipeline."""
+    """Cases in one pipeline."""
 
     def __init__(self, network: NextStep, plant: Plant, cases: Sequence[Case]) -> None:
         self._cases = cases
         self._names = [_names(case) for case in cases]
         self._count = count = sum(map(len, self._names))
-        budget = plant.alerts.plant_budget_per_day * len(cases)
+        # A channel may raise here what it may raise in the plant, however few are rehearsed.
+        budget = plant.alerts.plant_budget_per_day * count / len(plant.channels)
         predictor = NextStepPredictor(network, "rehearsed", count)
         self._pipeline = Pipeline(
             "gate",

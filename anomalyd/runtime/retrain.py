@@ -29,6 +29,7 @@ from anomalyd.adapters.machine import give_back_memory
 from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.detection.channels import Channel
+from anomalyd.detection.relation import MEMBERS
 from anomalyd.errors import AnomalydError, ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.fine_tuning import FineTuningPlan, Stopped, fine_tune
@@ -94,7 +95,7 @@ class Retrainer:
         self._tell = tell
         self._busy = busy
         self._clock = clock
-        self._cases = Casebook(settings.state.directory, history)
+        self._cases = Casebook(settings.state.directory, history, self._mates)
         self._agenda = AgendaFile(settings.state.directory, conditions)
         self._trial = Trial(
             settings.retrain.shadow_h, store, pipeline, self._agenda, self._do, self._step, clock
@@ -344,6 +345,15 @@ class Retrainer:
         settings = self._settings
         channels = {each.name: each for each in found}
         return Plant(channels, settings.streams, settings.channels, settings.alerts)
+
+    def _mates(self, channel: str) -> list[str]:
+        """The channels of its asset that are compared, itself among them; else itself alone."""
+        channels = self._plant().channels
+        own = channels.get(channel)
+        if own is None or own.asset is None:
+            return [channel]
+        mates = [name for name, each in channels.items() if each.asset == own.asset]
+        return mates[:MEMBERS] if channel in mates[:MEMBERS] else [channel]
 
     # --- yielding ---------------------------------------------------------------------------
 

@@ -16,28 +16,30 @@ from anomalyd.model.segment import Cut
 from anomalyd.runtime.casebook import Casebook
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.history import History
+from anomalyd.runtime.incidents import Incident
 from anomalyd.settings import History as Rules
 
 START_S, INTERVAL_S = 1_748_772_000.0, 300.0
 
 
 class Desk:
-    """A history of one channel, and the alerts of it."""
+    """A history of three channels, and the alerts of the first."""
 
     def __init__(self, folder: Path) -> None:
         table = ChannelTable(4)
-        table.add(Channel("a", {}, -1))
+        for name in ("a", "mate", "other"):
+            table.add(Channel(name, {}, -1))
         self.history = History(folder / "history", Rules(), table, Conditions())
         self.history.start()
         self.outbox = Outbox(folder / FILE)
-        self.cases = Casebook(folder, self.history)
+        self.cases = Casebook(folder, self.history, lambda channel: [channel, "mate"])
         self._at = 0
 
     def live(self, readings: int) -> None:
         times = START_S + INTERVAL_S * (self._at + np.arange(float(readings)))
         self._at += readings
-        rows = np.zeros(readings, dtype=np.intp)
-        verdicts = Verdicts.blank(Readings(rows, times, np.sin(times)))
+        rows = np.tile(np.arange(3), readings)
+        verdicts = Verdicts.blank(Readings(rows, np.repeat(times, 3), np.sin(rows + 1.0)))
         verdicts.learnt[:] = True
         self.history.record(verdicts)
 
@@ -57,7 +59,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_a_case_is_kept_when_it_is_confirmed_and_again_when_it_is_over(desk: Desk) -> None:
-    """With enough readings before it for a slow channel, too."""
+    """With enough readings before it for a slow channel, too, and those of the channels that it is
+    compared with."""
     desk.live(1100)
     desk.alert("raised")
     desk.live(5)
@@ -66,14 +69,18 @@ def test_a_case_is_kept_when_it_is_confirmed_and_again_when_it_is_over(desk: Des
     desk.outbox.judge("x", "confirmed", START_S, None, None)
     desk.cases.keep()
     (case,) = desk.cases.all()
-    assert 1003 == sum(each.times.size for each in case.segments)
+    assert {"a": 1003, "mate": 1003} == _readings(case)
     desk.live(20)
     desk.alert("cleared")
     desk.live(5)
     desk.cases.keep()
     (case,) = desk.cases.all()
     assert (START_S + 1100 * INTERVAL_S, START_S + 1125 * INTERVAL_S) == (case.start_s, case.end_s)
-    assert 1026 == sum(each.times.size for each in case.segments)
+    assert {"a": 1026, "mate": 1026} == _readings(case)
+
+
+def _readings(case: Incident) -> dict[str, int]:
+    return {each.channel: each.times.size for each in case.segments}
 
 
 @pytest.mark.parametrize("over", [False, True])

@@ -18,9 +18,9 @@ from anomalyd.model.fine_tuning import FineTuningPlan, fine_tune
 from anomalyd.model.next_step import NextStep, NextStepConfig
 from anomalyd.model.segment import Cut, split
 from anomalyd.runtime import gate
-from anomalyd.runtime.gate import GateReport, GateRules, judge
+from anomalyd.runtime.gate import GateReport, GateRules, Sight, judge
 from anomalyd.runtime.incidents import Incident
-from anomalyd.runtime.rehearsal import Plant
+from anomalyd.runtime.rehearsal import Plant, rehearse_each
 from anomalyd.settings import Alerts, Channels
 
 _CHANNELS, _READINGS = 8, 4000
@@ -191,6 +191,50 @@ def test_a_champion_that_forgot_is_no_excuse() -> None:
     report = judge(forgot, forgot, _whole(), _plant()[1], [case], original=shipped_network())
     assert "incident" in report.reasons
     assert "incident" not in judge(forgot, forgot, _whole(), _plant()[1], [case]).reasons
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "loses"),
+    [
+        (1.05, 0.97, False),
+        (1.05, 0.9, True),
+        (1.3, 0.99, True),
+        (3.0, 0.0, True),
+        (1.05, np.nan, True),
+    ],
+)
+def test_what_is_found_only_just_may_be_missed_only_just(
+    was: float, now: float, loses: bool
+) -> None:
+    """By a little of its score, and no more; what was found clearly must be found."""
+    assert loses == Sight(False, now).loses(was, GateRules())
+    assert not Sight(True, 1.0).loses(was, GateRules())
+
+
+def test_an_incident_is_tried_with_the_channels_of_its_asset() -> None:
+    """They tell more of it than its own past does; those that are gone are left out."""
+    case, channels = _related()
+    plant = Plant(channels, (), Channels(), Alerts())
+    alone = replace(case, segments=case.segments[:1])
+    runs = rehearse_each(shipped_network(), plant, [alone.segments, case.segments])
+    by_itself, with_others = (gate._sight(run, case).peak for run in runs)
+    assert with_others > 1.3 * by_itself
+    del channels["c1"]
+    ((left,), none) = gate._known([case], plant)
+    assert (["c0", "c2", "c3"], []) == ([each.channel for each in left.segments], none)
+
+
+def _related() -> tuple[Incident, dict[str, Channel]]:
+    """Four channels that swing together, until the first swings the other way."""
+    rng = np.random.default_rng(1)
+    swing = 3.0 * np.sin(np.cumsum(rng.uniform(0.0, 0.1, 2000)))
+    first = np.where(np.arange(2000) < 1500, swing, -swing)
+    cuts = [
+        _cut(f"c{at}", (swing if at else first) + rng.normal(0.0, 1.0, 2000)) for at in range(4)
+    ]
+    start = _START_S + 1500.0
+    channels = {each.channel: Channel(each.channel, {}, -1, "", "pump") for each in cuts}
+    return Incident("x", "c0", "relation", start, start + 500.0, cuts), channels
 
 
 def test_a_case_of_an_unknown_channel_is_named() -> None:

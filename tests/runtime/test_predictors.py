@@ -1,9 +1,11 @@
 """Each channel is served by its stream's predictor, and asks nothing of the others."""
 
 import numpy as np
+import torch
 
 from anomalyd.detection.experts import Beats
 from anomalyd.detection.reading import Floats, Rows
+from anomalyd.detection.views import Expected
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.runtime.predictors import Predictors
@@ -60,3 +62,20 @@ def test_a_new_channel_expects_nothing_of_the_one_before_it() -> None:
     predictors.join(row, -1)
     assert np.isnan(predictors.expected[0]).all()
     assert [0.0] == predictors.quantum(row).tolist()
+
+
+def test_what_the_network_said_is_told_where_an_expert_serves() -> None:
+    """Whoever looks for drift must not take a change of who serves for one."""
+    network, row = shipped_network(), np.array([0])
+    with torch.no_grad():
+        network.head.bias.add_(8.0)
+    one = NextStepPredictor(network, "off", CAPACITY)
+    predictors = Predictors(CAPACITY, (one,))
+    predictors.join(row, -1)
+    values = np.random.default_rng(1).normal(5.0, 1.0, (300, 1))
+    live(predictors, row, values[:150])
+    assert predictors.expected[0, Expected.NEXT] == predictors.told(row)[0]
+    live(predictors, row, values[150:])
+    assert predictors.expected[0, Expected.NEXT] != predictors.told(row)[0]
+    skill = predictors.skill(row)[0]
+    assert skill < -0.1

@@ -101,12 +101,15 @@ class Site:
             assert self.retrainer.stop(5.0)
             self.history.stop(5.0)
 
-    def live(self, readings: int, jump: float = 0.0, loud: float = 0.1) -> None:
-        """What no synthetic series does: every other reading stands high, by random turns."""
+    def live(self, readings: int, jump: float = 0.0, kick: float = 0.0) -> None:
+        """What no synthetic series does: every other reading stands high, by random turns; every
+        twelfth higher still, by up to `kick`."""
         rng = np.random.default_rng(self._at)
         high = rng.choice([1.0, 3.0], (readings, CHANNELS))
         high *= ((self._at + np.arange(readings)) % 2)[:, None]
-        values = 50.0 + high + rng.normal(0.0, loud, (readings, CHANNELS))
+        values = 50.0 + high + rng.normal(0.0, 0.1, (readings, CHANNELS))
+        kicked = (self._at + np.arange(readings)) % 12 == 0
+        values[kicked] += kick * rng.random((int(kicked.sum()), CHANNELS))
         values[-1] += jump
         times = np.repeat(START_S + self._at + np.arange(readings), CHANNELS).astype(float)
         self._at += readings
@@ -363,7 +366,7 @@ def test_a_round_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_drift_makes_a_round_due(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Residuals that grow on the plant's channels, once in some hours."""
+    """Residuals that are no longer what they were on the plant's channels, once in some hours."""
     rules = Retrain(every_h=10_000.0, least_readings=10**9)
     site = Site(tmp_path, rules, threads=False)
     caplog.set_level("INFO")
@@ -372,7 +375,7 @@ def test_drift_makes_a_round_due(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         site._at += 30_000
         site.turn(10)
         assert 0 == site.retrainer.results["too-little"]
-        site.live(500, loud=0.8)
+        site.live(600, kick=20.0)
         site.retrainer.turn()
     assert 1 == site.retrainer.results["too-little"]
     assert "not retrained, drift, on " in caplog.text
