@@ -6,7 +6,8 @@ may raise sqlite3.Error; the caller decides what goes on without a database. Not
 a lock longer than `BUSY_S`, knows MQTT, or looks at a clock.
 
 A transition is one row with the bytes that are published; its alert is a row that sums them up,
-with what people said of it. Commits are synced (`synchronous = FULL`).
+with what people said of it. Commits are synced (`synchronous = FULL`), but for what only saves
+work.
 """
 
 from __future__ import annotations
@@ -174,16 +175,22 @@ class Outbox:
         return True
 
     def published(self, sequence: Iterable[int], superseded: Iterable[int]) -> None:
-        """The broker has those of `sequence`; `superseded` are never published, and forgotten."""
-        with self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(
-                "UPDATE transition SET published = 1 WHERE seq = ?", ((seq,) for seq in sequence)
-            )
-            self._connection.executemany(
-                "DELETE FROM transition WHERE seq = ? AND what = 'updated'",
-                ((seq,) for seq in superseded),
-            )
+        """The broker has those of `sequence`; `superseded` are never published, and forgotten. Not
+        synced, so that no alert waits for it: what a power cut undoes is published again."""
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "UPDATE transition SET published = 1 WHERE seq = ?",
+                    ((seq,) for seq in sequence),
+                )
+                self._connection.executemany(
+                    "DELETE FROM transition WHERE seq = ? AND what = 'updated'",
+                    ((seq,) for seq in superseded),
+                )
+        finally:
+            self._connection.execute("PRAGMA synchronous = FULL")
 
     def unpublished(self) -> list[Transition]:
         """In order, with empty documents: they are fetched when it is their turn."""
