@@ -156,8 +156,10 @@ class LineScreen:
         self.say(f"  {alert_line(judged)}", _STYLES[judged.judgement])
 
     def leave(self) -> None:
-        """A picture of the fault and of the time around it."""
+        """A picture of the fault and of the time around it; none where nothing was scored yet."""
         points = list(self._scene.points)[-_PICTURE_POINTS:]
+        if not points:
+            return
         self.say(f"  {self._scene.watched}: value █, expected ░, last {len(points)} s")
         width, height = _SMALL_PLOT
         self._console.print(plot(points, width, height, per_column=-(-len(points) // width)))

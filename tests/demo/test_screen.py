@@ -71,6 +71,15 @@ def test_lines_leave_a_picture_of_the_fault() -> None:
     assert len(picture) == 6
 
 
+def test_without_a_scored_reading_there_is_no_picture() -> None:
+    """The machine is so busy that the fault comes and goes first."""
+    console, said = a_console()
+    scene = a_scene()
+    scene.points.clear()
+    LineScreen(scene, console, Clock()).leave()
+    assert said.getvalue() == ""
+
+
 def test_the_page_shows_channel_faults_and_alerts() -> None:
     console, said = a_console(terminal=True)
     clock, scene = Clock(), a_scene()
