@@ -45,7 +45,7 @@ from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED
 from anomalyd.adapters.mqtt import MqttClient
 from anomalyd.adapters.outbox import Outbox
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
-from anomalyd.detection.reading import Flags, Floats, Readings, Rows
+from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
 from anomalyd.runtime import registry
 from anomalyd.runtime.alerts import Acknowledgement
@@ -61,6 +61,7 @@ from anomalyd.runtime.journal import Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.receipts import NOTHING_SIFTED
+from anomalyd.runtime.recovery import Recovery
 from anomalyd.runtime.reload import compare
 from anomalyd.runtime.retrain import Retrainer
 from anomalyd.runtime.state import StateKeeper
@@ -107,11 +108,7 @@ class Service:
     ) -> None:
         """`folder`: where relative model paths start. `read_settings`: for SIGHUP, as `settings`
         were read. Raises ConfigError, ModelError."""
-        if not settings.streams:
-            raise ConfigError(
-                "no [[streams]]: name at least one topic to listen to, for example "
-                'topic = "plant/{line}/{machine}/{sensor}"'
-            )
+        _want_streams(settings)
         self._conditions = Conditions()
         self._store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
         served = registry.load(settings.streams, folder, settings.channels.max, self._store)
@@ -244,8 +241,8 @@ class Service:
             self._courier.start()
             if recalled and recalled.cleared:
                 self._announcer.tell(Outcome.of(recalled.cleared))
-            self._replay()
-            self._courier.close_unknown(self._pipeline.open_ids())
+            self._recover()
+            self._courier.close_unknown(self._pipeline.open_ids)
             self._journal.start()
             self._worker.start()
             self._mqtt.start()
@@ -284,31 +281,25 @@ class Service:
         except ModelError as error:
             self._conditions.begin("models", str(error))
 
-    def _replay(self) -> None:
-        """Score again what was scored since the state that is restored; its alerts are told again,
-        and the outbox knows those that it has."""
+    def _recover(self) -> None:
+        """Do again what was done since the state that is restored."""
         windows = self._maintenance.take()
         if windows is not None:
             self._pipeline.maintain(windows)
-        self._journal.replay(
-            self._state.journal,
-            self._intake.reopen,
-            self._score_again,
+        recovery = Recovery(
+            self._pipeline, self._intake, self._reorder, self._announcer.tell, self._state.saved_s
         )
+        self._journal.replay(self._state.journal, self._intake.reopen, recovery.again)
+        recovery.finish(time.time())
         if self._journal.replayed:
             self._state.hurry()
-
-    def _score_again(self, readings: Readings) -> None:
-        if self._reorder is not None:
-            readings, _ = self._reorder.order(readings, time.monotonic())
-        self._announcer.tell(Outcome.of(self._pipeline.step(readings).alerts))
 
     def _mark(self) -> int:
         """On the pipeline's thread, or after it. What is held back is in no column yet: it goes
         into the segment that begins here, and is held back again after a restart."""
         number = self._journal.mark()
-        if self._reorder is not None:
-            self._journal.keep(self._reorder.held, NOTHING_SIFTED, urgent=False)
+        for heard_s, readings in self._reorder.held() if self._reorder else ():
+            self._journal.keep(readings, NOTHING_SIFTED, heard_s)
         return number
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:
@@ -533,6 +524,7 @@ class Service:
         self._notifier.reloading()
         try:
             wanted = self._read_settings()
+            _want_streams(wanted)
             read_streams(wanted.streams)
         except ConfigError as error:
             log.error("not reloaded, the old configuration stays in force: %s", error)
@@ -542,7 +534,8 @@ class Service:
             self._settings, self._refused = found.settings, ""
             done = threading.Event()
             self._worker.ask(lambda: self._apply(found.settings, done))
-            done.wait(_APPLY_S)
+            if not done.wait(_APPLY_S):
+                log.error("the new configuration waits: the pipeline has taken nothing up yet")
             log.info("reloaded: %s", ", ".join(found.applied) or "nothing has changed in flight")
             if found.waiting:
                 log.warning("changed, but needs a restart: %s", ", ".join(found.waiting))
@@ -554,7 +547,7 @@ class Service:
         logs.change_level(settings.log.level)
         self._pipeline.change_rules(settings.alerts)
         self._announcer.publish_scores(settings.alerts.publish_scores)
-        self._intake.allow_skew(settings.channels.max_skew_s)
+        self._intake.skew.max_s = settings.channels.max_skew_s
         self._worker.pace(settings.ingest.linger_s, settings.channels.retire_after_s)
         done.set()
 
@@ -604,6 +597,15 @@ class Service:
     def _save(self) -> None:
         """Last of all; what a pipeline that died or hangs has left is not to be gone on from."""
         self._state.finish(self._worker.finished, _SAVE_S)
+
+
+def _want_streams(settings: Settings) -> None:
+    """At a start, and at a reload: half a file that an editor has just begun to write has none."""
+    if not settings.streams:
+        raise ConfigError(
+            "no [[streams]]: name at least one topic to listen to, for example "
+            'topic = "plant/{line}/{machine}/{sensor}"'
+        )
 
 
 def _figures(pipeline: Pipeline, rows: Rows, overdue: Flags) -> Floats:

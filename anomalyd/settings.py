@@ -622,7 +622,7 @@ def _from_file(path: Path) -> type[Settings]:
         raise ConfigError(f"{path}: no such file")
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
     class FromFile(Settings):

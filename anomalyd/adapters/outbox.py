@@ -45,6 +45,11 @@ CREATE TABLE maintenance (
     pattern TEXT PRIMARY KEY, until_s REAL NOT NULL, at_s REAL NOT NULL, by TEXT, note TEXT
 ) WITHOUT ROWID;
 """
+_FORGETTABLE = """
+CREATE TEMP VIEW forgettable AS SELECT id, last FROM alert
+WHERE cleared_s IS NOT NULL AND verdict IS NOT 'confirmed' AND NOT EXISTS
+(SELECT 1 FROM transition WHERE transition.id = alert.id AND published = 0)
+"""
 _PRAGMAS = (
     "PRAGMA auto_vacuum = INCREMENTAL",  # before the first table
     "PRAGMA journal_mode = WAL",
@@ -53,7 +58,10 @@ _PRAGMAS = (
 )
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+GIVEN_UP = "given up at a restart"
+"""how the reason begins where an alert was cleared because nobody knew of it any more"""
 _FEWEST_FREED = 200
+_MOST_AGED_S = 86400.0
 _EVERY, _NEVER = -1, 2**62
 
 
@@ -137,6 +145,7 @@ class Outbox:
             raise Foreign(f"{self.path} has version {version}, this program reads {VERSION}")
         if version == 0:
             self._connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+        self._connection.execute(_FORGETTABLE)
         # A file that can be read and not written is told now, not at the first alert.
         self._connection.executescript("BEGIN IMMEDIATE;ROLLBACK;")
 
@@ -147,7 +156,8 @@ class Outbox:
 
     def add(self, transitions: Sequence[Transition]) -> set[int]:
         """Keep them, all or none, and return the `seq` of those that were kept: a raise or a clear
-        that is here already is a repeat, and so is what comes after a clear."""
+        that is here already is a repeat, and so is what comes after a clear. Only an alert that was
+        given up, and is raised again, is open again."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             return {each.seq for each in transitions if self._add(each)}
@@ -157,7 +167,9 @@ class Outbox:
             "SELECT cleared_s FROM alert WHERE id = ?", (each.id,)
         ).fetchone()
         if found is not None and (found[0] is not None or each.what == "raised"):
-            return False
+            if not (each.what == "raised" and found[0] is not None and self._take_up(each.id)):
+                return False
+            each = each._replace(what="updated")  # an alert is raised once
         self._connection.execute(
             "INSERT INTO transition VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*each[:8], int(each.published)),
@@ -173,6 +185,17 @@ class Outbox:
                 "UPDATE alert SET cleared_s = ? WHERE id = ?", (each.at_s, each.id)
             )
         return True
+
+    def _take_up(self, identity: str) -> bool:
+        """Let an alert that was given up be open again; False where it was not."""
+        given_up = self._connection.execute(
+            "UPDATE transition SET what = 'updated' WHERE id = ? AND what = 'cleared' "
+            "AND instr(document, CAST(? AS BLOB))",
+            (identity, f'"reason":"{GIVEN_UP}'),
+        )
+        if given_up.rowcount:
+            self._connection.execute("UPDATE alert SET cleared_s = NULL WHERE id = ?", (identity,))
+        return given_up.rowcount > 0
 
     def published(self, sequence: Iterable[int], superseded: Iterable[int]) -> None:
         """The broker has those of `sequence`; `superseded` are never published, and forgotten. Not
@@ -296,8 +319,10 @@ class Outbox:
     def prune(self, before_s: float, most_bytes: int) -> None:
         """Forget alerts that were cleared before `before_s` (of the clock, not of the readings),
         then the oldest until the file is no larger than `most_bytes`. Open, unpublished and
-        confirmed ones are kept."""
-        self._forget(int(before_s * 1e6), _EVERY)
+        confirmed ones are kept, and at once no more goes than `_MOST_AGED_S` of the history: a
+        clock that is wrong for an hour must not cost the alerts of a year."""
+        oldest = self._number("SELECT coalesce(min(last), 0) FROM forgettable")
+        self._forget(min(int(before_s * 1e6), oldest + int(_MOST_AGED_S * 1e6)), _EVERY)
         while self._bytes() > most_bytes and self._forget(_NEVER, _FEWEST_FREED):
             pass
         # As a script: `execute` would free one page.
@@ -305,11 +330,7 @@ class Outbox:
 
     def _forget(self, before: int, most: int) -> bool:
         """The `most` oldest whose last `seq` is less than `before`; False where there are none."""
-        chosen = (
-            "SELECT id FROM alert WHERE cleared_s IS NOT NULL AND verdict IS NOT 'confirmed' "
-            "AND NOT EXISTS (SELECT 1 FROM transition WHERE transition.id = alert.id "
-            "AND published = 0) AND last < ? ORDER BY last LIMIT ?"
-        )
+        chosen = "SELECT id FROM forgettable WHERE last < ? ORDER BY last LIMIT ?"
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             found = self._connection.execute(chosen, (before, most)).fetchall()

@@ -1,8 +1,9 @@
 """Segments of the journal on disk: files of checked records, appended to and removed whole.
 
-`<number>.journal` begins with `HEAD`; a record is its length and its CRC-32 (32 bits each, little
-endian), then the body. Whatever was being written at a crash is the end of its file: reading stops
-there. `runtime/journal.py` calls it, one thread at a time, and knows what the bodies mean.
+`<number>.journal` begins with `HEAD`; a record is a mark, its length and its CRC-32 (32 bits each,
+little endian), then the body. What was being written at a crash is the end of its file. Where bytes
+were damaged later, the marks lead to the next whole record, so that no others are lost with them.
+`runtime/journal.py` calls it, one thread at a time, and knows what the bodies mean.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from pathlib import Path
 
 from anomalyd.files import keep_names
 
-HEAD = b"anomalyd-journal-1\n"
-_RECORD = struct.Struct("<II")
+HEAD = b"anomalyd-journal-2\n"
+_ANY_HEAD = re.compile(rb"anomalyd-journal-\d+\n")
+_MARK = b"\xa5\x00\xffR"
+_RECORD = struct.Struct("<4sII")
 _NAME = re.compile(r"(\d{12})\.journal")
 
 
 def record(*pieces: bytes) -> bytes:
     """A body, in pieces, as it is appended."""
     body = b"".join(pieces)
-    return _RECORD.pack(len(body), zlib.crc32(body)) + body
+    return _RECORD.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
 class Segments:
@@ -34,6 +37,10 @@ class Segments:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.damaged = 0
+        """bytes that `read` has passed over, up to the next whole record"""
+        self.cut_off = 0
+        """bytes at the ends of what was read: no whole record came after them"""
         self._descriptor: int | None = None
         self._number = 0
         self._sizes: dict[int, int] = {}
@@ -98,17 +105,33 @@ class Segments:
             del self._sizes[old]
 
     def read(self, number: int) -> Iterator[bytes]:
-        """Bodies, up to the first that is not whole. Raises OSError."""
+        """The bodies that are whole, in order. Raises OSError, and ValueError for a segment of
+        another version."""
         content = self._path(number).read_bytes()
-        at = len(HEAD) if content.startswith(HEAD) else len(content)
-        while at + _RECORD.size <= len(content):
-            length, crc = _RECORD.unpack_from(content, at)
-            at += _RECORD.size
-            body = content[at : at + length]
-            if len(body) < length or zlib.crc32(body) != crc:
-                return
+        head = _ANY_HEAD.match(content)
+        if head and head[0] != HEAD:
+            form = head[0].decode().strip()
+            raise ValueError(f"format {form}, but this version reads {HEAD.decode().strip()}")
+        at = begin = len(HEAD) if head else 0
+        while (begin := content.find(_MARK, begin)) >= 0:
+            body = _body(content, begin)
+            if body is None:
+                begin += 1
+                continue
+            self.damaged += begin - at
             yield body
-            at += length
+            at = begin = begin + _RECORD.size + len(body)
+        self.cut_off += len(content) - at
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012}.journal"
+
+
+def _body(content: bytes, at: int) -> bytes | None:
+    """Of the record that begins there; None where it isn't whole."""
+    begin = at + _RECORD.size
+    if begin > len(content):
+        return None
+    _, length, crc = _RECORD.unpack_from(content, at)
+    body = content[begin : begin + length]
+    return body if len(body) == length and zlib.crc32(body) == crc else None

@@ -53,10 +53,17 @@ class Reorder:
     def __len__(self) -> int:
         return self._rows.size
 
-    @property
-    def held(self) -> Readings:
-        """Those that wait, in order of arrival."""
-        return Readings(self._rows, self._times, self._values)
+    def held(self) -> list[tuple[float, Readings]]:
+        """Those that wait, of each stream in order of arrival, and when it said something last, on
+        the listener's clock; who spoke first comes first, so that they can be taken again."""
+        streams = self._streams(self._rows)
+        waiting = sorted((float(self._heard[each]), int(each)) for each in np.unique(streams))
+        every = Readings(self._rows, self._times, self._values)
+        return [(heard_s, every.take(streams == stream)) for heard_s, stream in waiting]
+
+    def shift(self, jump_s: float) -> None:
+        """The listener's clock was set."""
+        self._heard += jump_s
 
     def order(self, readings: Readings, now_s: Floats | float) -> tuple[Readings, Numbers]:
         """Take readings that arrived at `now_s` on the listener's clock, a number or (B,), and hand

@@ -99,13 +99,14 @@ class Silence:
         self._died[alive] = now_s
         return alive
 
-    def revive(self, rows: Rows, now_s: float) -> Rows:
-        """Those of `rows` whose end had been announced, and whom something was heard of: their
-        silence is counted from `now_s`, and this one isn't their own."""
-        back = np.unique(rows[self.died_s(rows) < np.inf])
+    def revive(self, rows: Rows, now_s: Floats) -> Rows:
+        """Those of `rows` (B,) whose end had been announced, and of whom something was heard at
+        `now_s` (B,): their silence is counted from there, and this one isn't their own."""
+        alive = self.died_s(rows) < np.inf
+        back = np.unique(rows[alive])
+        self._heard[rows[alive]] = now_s[alive]
         self._told[back] = False
         self._died[back] = np.inf
-        self._heard[back] = now_s
         self._skips[back] = True
         return back
 

@@ -426,14 +426,19 @@ class Courier:
 
     # --- at the start ---------------------------------------------------------------------------
 
-    def close_unknown(self, known: Collection[str]) -> None:
+    def close_unknown(self, known: Callable[[], Collection[str]]) -> None:
         """Clear alerts that are open here and not `known` to the pipeline: their channel's state
-        was lost in a restart, and nobody else will ever clear them."""
+        was lost in a restart, and nobody else will ever clear them. Not before the database could
+        be read."""
         self.do(lambda: self._close_unknown(known))
 
-    def _close_unknown(self, known: Collection[str]) -> None:
+    def _close_unknown(self, known: Callable[[], Collection[str]]) -> None:
+        if self.outbox is None:
+            self._tasks.append(lambda: self._close_unknown(known))
+            return
+        open_now = known()
         for each in list(self._current.values()):
-            if each.id not in known:
+            if each.id not in open_now:
                 self.add(_given_up(each))
 
 
@@ -446,7 +451,7 @@ def _newest(each: database.Record) -> Transition:
 
 def _given_up(each: Transition) -> Transition:
     alert = msgspec.json.decode(each.document)
-    why = f"given up at a restart that lost its channel's state; it was: {alert['reason']}"
+    why = f"{database.GIVEN_UP} that lost its channel's state; it was: {alert['reason']}"
     alert |= {"transition": "cleared", "cleared_at": alert["updated_at"], "reason": why}
     return each._replace(what="cleared", document=msgspec.json.encode(alert), published=False)
 

@@ -26,6 +26,7 @@ from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.runtime.rebirths import Rebirths
+from anomalyd.runtime.skew import Skew
 from anomalyd.runtime.streams import StreamReader, channel_of, read_streams
 from anomalyd.settings import Stream
 
@@ -67,7 +68,7 @@ class Intake:
         self.rejected: Counter[str] = Counter()
         self._readers = read_streams(streams)
         self._pipeline = pipeline
-        self._max_skew_s = max_skew_s
+        self.skew = Skew(pipeline.table.capacity, max_skew_s)
         self._routes: dict[str, _Route] = {}
         self._topic_of: dict[int, str] = {}
         self._heard = np.zeros(pipeline.table.capacity)
@@ -121,10 +122,6 @@ class Intake:
             self._seed(clock_offset_s)
         return self._readings(batch, clock_offset_s)
 
-    def allow_skew(self, max_skew_s: float) -> None:
-        """Readings further in the future than this are rejected from now on."""
-        self._max_skew_s = max_skew_s
-
     def channel(self, name: str) -> Channel:
         """The channel that a replayed file's column stands for."""
         return channel_of(self._readers, name)
@@ -142,6 +139,7 @@ class Intake:
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel and every way to it; `now_s`: seconds since 1970."""
         self._dead.pop(row, None)
+        self.skew.forget(row)
         # Its topic's other channels are found again when they speak.
         place = self._topic_of.pop(row, "")
         route = self._routes.get(place)
@@ -368,8 +366,7 @@ class Intake:
         readings = Readings(at, times, np.array(batch.values))
         self._heard[at] = arrived
         unread = np.isnan(readings.times)
-        with np.errstate(invalid="ignore"):
-            future = readings.times > arrived + clock_offset_s + self._max_skew_s
+        future = self.skew.judge(at, readings.times - (arrived + clock_offset_s))
         for reason, wrong in (("time", unread), ("future", future)):
             if wrong.any():
                 self._refuse_times(reason, readings, wrong.nonzero()[0], arrived)

@@ -1,15 +1,17 @@
-"""The journal: readings scored since the last save, so that a kill or a power cut loses none.
+"""The journal: what the pipeline was asked since the last save, so that a kill or a power cut loses
+no reading, and no alert.
 
 | thread   | does                                                                     |
 |----------|---------------------------------------------------------------------------|
 | main     | `replay`, before the pipeline's thread runs; `start`, `stop`              |
-| pipeline | `keep` after each batch, `mark` when the state is copied, `tick` between   |
+| pipeline | `keep` after each batch, `note` what else was asked, `mark` when the state |
+|          | is copied, `tick` between                                                 |
 | state    | `forget`, when a generation is on the disk                                |
 | journal  | writes what was handed over in one piece, syncs, then acknowledges        |
 
 Messages of QoS 1 are acknowledged when their readings would survive a power cut; those of QoS 0 are
 written too, so that windows have no hole, but nobody waits for the disk. Before an alert is told,
-the readings that led to it are on the disk, so it is raised again under the same id.
+what led to it is on the disk, so it is raised again under the same id.
 
 Where the disk is full, or slower than `_SLOW_S`, that is the condition `journal`: scoring goes on,
 and messages are acknowledged once they are scored, as they would be without a journal.
@@ -19,38 +21,32 @@ from __future__ import annotations
 
 import logging
 import queue
-import struct
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalyd.adapters.segments import Segments, record
 from anomalyd.detection.channels import ChannelTable
-from anomalyd.detection.reading import Readings, Rows
+from anomalyd.detection.reading import NOTHING, Readings, Rows
 from anomalyd.runtime.conditions import Conditions
-from anomalyd.runtime.receipts import Receipts, Sifted
+from anomalyd.runtime.journal_entry import Asked, Channels, Entry, decode, encode, of_rows
+from anomalyd.runtime.receipts import NOTHING_SIFTED, Receipts, Sifted
 
 log = logging.getLogger(__name__)
 
-CONDITION = "journal"
-_COUNTS = struct.Struct("<III")
+CONDITION, DAMAGED = "journal", "journal_damaged"
 _SLOW_S = 2.0
-_ALERT_WAITS_S = 0.5
 _RETRY_S = 1.0
-_AT_ONCE = 8192  # readings that are replayed in one step
 _MOST_WAITING = 64_000_000
 _MB = 1_000_000
-
-Channels = Sequence[tuple[int, str, str]]
-"""(row, topic, name) of channels that a segment has not named before"""
+_EMPTY = Entry(Asked.SCORE, 0.0, (), NOTHING, NOTHING_SIFTED.ids, NOTHING_SIFTED.digests)
 
 
 @dataclass(slots=True)
@@ -61,6 +57,8 @@ class _Batch:
     readings: int
     tickets: NDArray[np.int64]
     handed_s: float
+    sync: bool
+    """somebody waits for the disk"""
     acknowledged: bool = False
     written: threading.Event = field(default_factory=threading.Event)
 
@@ -109,6 +107,8 @@ class Journal:
         self._waiting_bytes = 0
         self._queue: queue.SimpleQueue[_Batch | _Begin | _Forget | None] = queue.SimpleQueue()
         self._open: int | None = None
+        self._last_damaged = 0
+        """number of the newest segment with damage in it"""
         self._retry_s = 0.0
         """when to try again; 0: the last one worked"""
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -123,18 +123,25 @@ class Journal:
         self,
         since: int,
         find: Callable[[str, str], int | None],
-        step: Callable[[Readings], None],
+        again: Callable[[Entry], None],
     ) -> None:
-        """`step` through what was kept from segment `since` on; `find(topic, name)` a row."""
+        """Have done `again` what was kept from segment `since` on, in its order; `find(topic,
+        name)` a row. What can't be read is told, and costs nothing else."""
         began, left_out = time.monotonic(), 0
         try:
             numbers = self._segments.find()
-            for number in numbers:
-                left_out += self._replay(number, number >= since, find, step)
             self._number = max([since, *numbers]) + 1
-        except (OSError, ValueError, msgspec.MsgspecError, struct.error) as error:
-            self._number = max([since, self._number, int(time.time())]) + 1
+        except OSError as error:
+            numbers = []
+            # Whatever is there, and can't be seen, has lower numbers.
+            self._number = max(since, int(time.time())) + 1
             self._fail(error)
+        for number in numbers:
+            try:
+                left_out += self._replay(number, number >= since, find, again)
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or str(error)
+                self._tell_damage(number, f"what comes next in it is left out: {why}")
         if self.replayed or left_out:
             log.info(
                 "journal replayed readings=%d left_out=%d seconds=%.1f",
@@ -146,31 +153,40 @@ class Journal:
         number: int,
         wanted: bool,
         find: Callable[[str, str], int | None],
-        step: Callable[[Readings], None],
+        again: Callable[[Entry], None],
     ) -> int:
-        """A segment, many batches in one step; how many readings have no channel any more. Where
-        it is not `wanted`, of its messages is only noted which they were."""
+        """A segment; how many readings have no channel any more. Where it is not `wanted`, of its
+        messages is only noted which they were."""
         rows, left_out = np.full(self._table.capacity, -1, dtype=np.intp), 0
-        waiting: list[Readings] = []
+        damaged, cut_off = self._segments.damaged, self._segments.cut_off
         for body in self._segments.read(number):
-            kept = _decode(body)
-            self.receipts.note(kept.ids, kept.digests)
+            entry = decode(body)
+            self.receipts.note(entry.ids, entry.digests)
             if not wanted:
                 continue
-            for row, topic, name in kept.channels:
+            for row, topic, name in entry.channels:
                 rows = _longer(rows, row)
                 rows[row] = -1 if (found := find(topic, name)) is None else found
-            at = rows[kept.readings.rows]
-            moved = Readings(at, kept.readings.times, kept.readings.values).take(at >= 0)
-            left_out += len(kept.readings) - len(moved)
-            self.replayed += len(moved)
-            waiting.append(moved)
-            if sum(map(len, waiting)) >= _AT_ONCE:
-                step(_joined(waiting))
-                waiting = []
-        if waiting:
-            step(_joined(waiting))
+            kept = entry.readings
+            rows = _longer(rows, int(kept.rows.max(initial=0)))
+            moved = Readings(rows[kept.rows], kept.times, kept.values)
+            moved = moved.take(moved.rows >= 0)
+            left_out += len(kept) - len(moved)
+            self.replayed += len(moved) * (entry.asked == Asked.SCORE)
+            again(replace(entry, readings=moved))
+        if self._segments.damaged > damaged:
+            passed = self._segments.damaged - damaged
+            self._tell_damage(number, f"{passed} bytes of it can't be read")
+        if self._segments.cut_off > cut_off:
+            ended = self._segments.cut_off - cut_off
+            log.warning("journal segment=%d ends in %d bytes that are no record", number, ended)
         return left_out
+
+    def _tell_damage(self, number: int, what: str) -> None:
+        self._last_damaged = number
+        lost = "readings that were acknowledged may be missing until the next but one save"
+        where = f"{self._segments.folder}: segment {number}"
+        self._conditions.begin(DAMAGED, f"{where}: {what}; {lost}")
 
     def start(self) -> None:
         self._queue.put(_Begin(self._number))
@@ -192,31 +208,64 @@ class Journal:
 
     # --- on the pipeline's thread -----------------------------------------------------------
 
-    def keep(self, readings: Readings, sifted: Sifted, urgent: bool) -> None:
-        """These are scored: let them survive, then acknowledge. `urgent`: wait for that a little,
-        because they have led to an alert."""
-        if not (len(readings) or sifted.tickets.size):
-            return
-        batch = _Batch(b"", 0, sifted.tickets, time.monotonic())
+    def keep(
+        self,
+        readings: Readings,
+        sifted: Sifted,
+        now_s: float,
+        dead: Rows | None = None,
+        urgent: bool = False,
+    ) -> None:
+        """These were asked for at `now_s`, on the listener's clock: let them survive, then
+        acknowledge. `dead`: channels whose end was announced among them. `urgent`: wait for that a
+        little, because they have led to an alert."""
+        asked = [(Asked.SCORE, readings, sifted)]
+        if dead is not None and dead.size:
+            asked.append((Asked.DEAD, of_rows(dead, now_s), NOTHING_SIFTED))
+        self._hand(asked, now_s, urgent)
+
+    def note(self, asked: Asked, rows: Rows, now_s: float, urgent: bool = False) -> None:
+        """This was asked, beside readings; before channels are retired, while they have names."""
+        self._hand([(asked, of_rows(rows, now_s), NOTHING_SIFTED)], now_s, urgent)
+
+    def mark(self) -> int:
+        """Begin a segment, of what comes after the columns were copied; its number. It goes on
+        with the receipts: the broker may send again what it sent long ago."""
+        self._number += 1
+        self._named[:] = False
+        self._queue.put(_Begin(self._number))
+        self._hand([(Asked.SCORE, NOTHING, self.receipts.all())], 0.0, sync=True)
+        return self._number
+
+    def _hand(
+        self,
+        asked: Sequence[tuple[Asked, Readings, Sifted]],
+        now_s: float,
+        urgent: bool = False,
+        sync: bool = False,
+    ) -> None:
+        tickets = asked[0][2].tickets
+        batch = _Batch(b"", 0, tickets, time.monotonic(), bool(tickets.size) or urgent or sync)
+        count = sum(len(readings) for what, readings, _ in asked if what == Asked.SCORE)
         if self._waiting_bytes < _MOST_WAITING:
-            batch.content = _encode(self._new_channels(readings), readings, sifted)
-            batch.readings = len(readings)
+            batch.content = b"".join(
+                record(*encode(self._entry(what, readings, sifted, now_s)))
+                for what, readings, sifted in asked
+            )
+            batch.readings = count
         else:
-            self.dropped += len(readings)
+            self.dropped += count
             self._name_again = True
         with self._lock:
             self._owed.append(batch)
             self._waiting_bytes += len(batch.content)
         self._queue.put(batch)
         if urgent and CONDITION not in self._conditions.now():
-            batch.written.wait(_ALERT_WAITS_S)
+            batch.written.wait(_SLOW_S)
 
-    def mark(self) -> int:
-        """Begin a segment, of what comes after the columns were copied; its number."""
-        self._number += 1
-        self._named[:] = False
-        self._queue.put(_Begin(self._number))
-        return self._number
+    def _entry(self, asked: Asked, readings: Readings, sifted: Sifted, now_s: float) -> Entry:
+        channels = self._new_channels(readings.rows)
+        return Entry(asked, now_s, channels, readings, sifted.ids, sifted.digests)
 
     def tick(self) -> None:
         """Don't let the broker wait for a disk that hangs."""
@@ -228,11 +277,11 @@ class Journal:
             for batch in late:
                 self._give(batch)
 
-    def _new_channels(self, readings: Readings) -> Channels:
+    def _new_channels(self, rows: Rows) -> Channels:
         if self._name_again or self._table.retired != self._retired:
             self._named[:] = self._name_again = False
             self._retired = self._table.retired
-        new = np.unique(readings.rows[~self._named[readings.rows]])
+        new = np.unique(rows[~self._named[rows]])
         self._named[new] = True
         return [(row, self._topic_of(row), self._table[row].name) for row in new.tolist()]
 
@@ -264,7 +313,7 @@ class Journal:
                 return self._queue.get(timeout=max(self._retry_s - time.monotonic(), 0.0))
             except queue.Empty:
                 try:
-                    self._append(record(_COUNTS.pack(0, 0, 0)), sync=True)
+                    self._append(record(*encode(_EMPTY)), sync=True)
                 except OSError as error:
                     self._fail(error)
 
@@ -294,6 +343,8 @@ class Journal:
                 self._segments.open(item.number)
             else:
                 self._segments.remove_before(item.before)
+                if item.before > self._last_damaged:
+                    self._conditions.end(DAMAGED)
         except OSError as error:
             self._fail(error)
 
@@ -304,7 +355,7 @@ class Journal:
             try:
                 self._append(
                     b"".join(each.content for each in batches),
-                    sync=any(each.tickets.size for each in batches),
+                    sync=any(each.sync for each in batches),
                 )
             except OSError as error:
                 self._fail(error)
@@ -349,53 +400,7 @@ class Journal:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A record."""
-
-    channels: Channels
-    readings: Readings
-    ids: NDArray[np.uint16]
-    digests: NDArray[np.uint32]
-
-
-def _encode(channels: Channels, readings: Readings, sifted: Sifted) -> bytes:
-    named = msgspec.json.encode(channels) if channels else b""
-    return record(
-        _COUNTS.pack(len(named), len(readings), sifted.ids.size),
-        named,
-        readings.rows.astype("<u4").tobytes(),
-        readings.times.astype("<f8").tobytes(),
-        readings.values.astype("<f8").tobytes(),
-        sifted.ids.astype("<u2").tobytes(),
-        sifted.digests.astype("<u4").tobytes(),
-    )
-
-
-def _decode(body: bytes) -> _Kept:
-    """Raises ValueError, or msgspec's or struct's errors, where the body is foreign."""
-    named, count, ids = _COUNTS.unpack_from(body)
-    text, rest = body[_COUNTS.size : _COUNTS.size + named], body[_COUNTS.size + named :]
-    channels = msgspec.json.decode(text, type=list[tuple[int, str, str]]) if named else []
-    floats = np.frombuffer(rest, "<f8", 2 * count, 4 * count).astype(np.float64)
-    return _Kept(
-        channels,
-        Readings(np.frombuffer(rest, "<u4", count).astype(np.intp), floats[:count], floats[count:]),
-        np.frombuffer(rest, "<u2", ids, 20 * count),
-        np.frombuffer(rest, "<u4", ids, 20 * count + 2 * ids),
-    )
-
-
 def _longer(rows: Rows, row: int) -> Rows:
     """With a place for `row`: the table may have been larger."""
     missing = row + 1 - rows.size
     return np.pad(rows, (0, missing), constant_values=-1) if missing > 0 else rows
-
-
-def _joined(batches: Sequence[Readings]) -> Readings:
-    """One after the other."""
-    return Readings(
-        np.concatenate([each.rows for each in batches]),
-        np.concatenate([each.times for each in batches]),
-        np.concatenate([each.values for each in batches]),
-    )

@@ -304,19 +304,21 @@ class Pipeline:
 
     # --- readings ---------------------------------------------------------------------------
 
-    def step(self, readings: Readings, now_s: float | None = None) -> Outcome:
+    def step(self, readings: Readings, now_s: Floats | float | None = None) -> Outcome:
         """Score a batch of readings in their order of arrival, and learn from it.
 
-        `now_s`: the listener's clock, as in `tick`; None: the readings' own.
+        `now_s`: the listener's clock, as in `tick`, of all or (B,); None: the readings' own.
         """
         verdicts = Verdicts.blank(readings)
         alerts: list[Alert] = []
         if len(readings):
+            clock_s = readings.times
             if now_s is not None:
-                alerts += self._silences.revive(readings.rows, now_s)
+                clock_s = np.broadcast_to(now_s, len(readings))
+                alerts += self._silences.revive(readings.rows, clock_s)
             groups = self._relations.group(readings.rows)
             for chosen in rounds(readings.rows, groups, self._relations.fits):
-                alerts += self._round(readings.take(chosen), chosen, verdicts, now_s)
+                alerts += self._round(readings.take(chosen), chosen, verdicts, clock_s[chosen])
         return Outcome(verdicts, alerts)
 
     def seed(self, readings: Readings) -> None:
@@ -351,8 +353,15 @@ class Pipeline:
     def tick(self, now_s: float) -> Outcome:
         """Time has passed, on the clock of `step`: who is silent for too long is told, and its
         asset goes on without it."""
+        return self.fall_silent(self.overdue(now_s))
+
+    def overdue(self, now_s: float) -> Rows:
+        """Channels that are silent for too long, and not told yet."""
         rows = self._silences.overdue(now_s)
-        rows = rows[~self._states.in_maintenance(rows, np.full(rows.size, now_s))]
+        return rows[~self._states.in_maintenance(rows, np.full(rows.size, now_s))]
+
+    def fall_silent(self, rows: Rows) -> Outcome:
+        """These channels count as silent from here on."""
         if not rows.size:
             return Outcome.of([])
         self._relations.rest(rows)
@@ -369,7 +378,7 @@ class Pipeline:
         self._silences.resume(now_s)
 
     def _round(
-        self, readings: Readings, at: Rows, verdicts: Verdicts, now_s: float | None
+        self, readings: Readings, at: Rows, verdicts: Verdicts, now_s: Floats
     ) -> list[Alert]:
         """At most one reading a channel; `at` are their places in the batch."""
         beat = self._cadence.judge(readings.rows, readings.times)
@@ -381,7 +390,7 @@ class Pipeline:
             fit &= self._possible.judge(rows, readings.values, last, since_s)
         if not fit.all():
             self._reject(readings.take(~fit), at[~fit], beat.late[~fit], verdicts)
-            readings, at = readings.take(fit), at[fit]
+            readings, at, now_s = readings.take(fit), at[fit], now_s[fit]
             beat = Beat(*(flags[fit] for flags in beat))
             if not len(readings):
                 return []
@@ -402,14 +411,14 @@ class Pipeline:
         at: Rows,
         beat: Beat,
         verdicts: Verdicts,
-        now_s: float | None,
+        now_s: Floats,
     ) -> list[Alert]:
         rows, times, values = readings.rows, readings.times, readings.values
         self._predict(rows[beat.step])
         silent_s, interval_s = times - self._cadence.last_s(rows), self._cadence.interval_s(rows)
         quiet = beat.gap & (self._states.states(rows) < State.PENDING)
         self._sustained.recommission(rows, silent_s, interval_s, quiet)
-        back = self._silences.heard(rows, times, silent_s, times if now_s is None else now_s)
+        back = self._silences.heard(rows, times, silent_s, now_s)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
         expected = np.ascontiguousarray(self.predictors.expected[rows].T)

@@ -51,6 +51,11 @@ class Receipts:
         """These were scored, in this order."""
         self._digests[ids] = digests
 
+    def all(self) -> Sifted:
+        """Of every packet id that was seen; for a journal that begins anew."""
+        ids = np.flatnonzero(self._digests >= 0)
+        return Sifted((), _NONE, ids.astype(np.uint16), self._digests[ids].astype(np.uint32))
+
     def sift(self, messages: Sequence[Message]) -> Sifted:
         """Leave out what was scored already, and note the rest."""
         tickets = np.fromiter((each.ticket for each in messages), np.int64, len(messages))

@@ -118,12 +118,14 @@ class SilenceWatch:
             return []
         return [self._raise(row) for row in ended.tolist()]
 
-    def revive(self, rows: Rows, now_s: float) -> list[Alert]:
-        """Their devices speak, usable or not; whose end was announced is alive again."""
+    def revive(self, rows: Rows, now_s: Floats) -> list[Alert]:
+        """Their devices spoke at `now_s` (B,), usable or not; whose end was announced is alive
+        again."""
         if not self._mortal:
             return []
         back = self._silence.revive(rows, now_s)
-        return [self._clear(row, now_s) for row in back.tolist() if row in self._open]
+        first = dict(zip(rows[::-1].tolist(), now_s[::-1].tolist(), strict=True))
+        return [self._clear(row, first[row]) for row in back.tolist() if row in self._open]
 
     # --- alerts -----------------------------------------------------------------------------
 

@@ -19,15 +19,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalyd.detection.reading import NOTHING
+from anomalyd.detection.reading import NOTHING, Readings, Rows
 from anomalyd.detection.reorder import MOST_HELD, Reorder
 from anomalyd.runtime.clock import Clock
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.journal import Journal
+from anomalyd.runtime.journal_entry import Asked
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
+from anomalyd.runtime.receipts import NOTHING_SIFTED, Sifted
 from anomalyd.runtime.window import Window
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ _LARGEST_BATCH = 4_000
 _IDLE_S = 0.5
 _HOUSEKEEPING_S = 5.0
 _JUMP_TOLD_S = 60.0
+_NONE: Rows = np.empty(0, dtype=np.intp)
 
 
 class Worker:
@@ -136,7 +139,8 @@ class Worker:
         if messages:
             self._score(messages)
         elif self._reorder is not None and len(self._reorder):
-            self._hand_on(self._reorder)
+            # Nothing has come, and so nothing shows that the time of what is held has.
+            self._advance(NOTHING, NOTHING_SIFTED)
         if self._journal:
             self._journal.tick()
         self.progress_at = time.monotonic()
@@ -147,7 +151,11 @@ class Worker:
     def _follow_clock(self) -> None:
         jump_s = self._clock.follow()
         if jump_s:
+            self._note(Asked.SHIFT, _NONE, jump_s)
             self._pipeline.shift(jump_s)
+            self._intake.skew.shift(jump_s)
+            if self._reorder is not None:
+                self._reorder.shift(jump_s)
             self._jumped_at = time.monotonic()
             self._conditions.begin("clock", f"the host's clock was set by {jump_s:+.3g} s")
         elif time.monotonic() - self._jumped_at > _JUMP_TOLD_S:
@@ -157,15 +165,23 @@ class Worker:
     def _follow_connection(self) -> None:
         connection = self._connects()
         if connection and connection != self._connection:
-            self._pipeline.resume(self._clock.now_s())
+            now_s = self._clock.now_s()
+            self._note(Asked.RESUME, _NONE, now_s)
+            self._pipeline.resume(now_s)
         self._connection = connection
 
     def _follow_silence(self) -> None:
         # What waits in the inbox may be of those that seem to be silent.
         if self._connection and not len(self._inbox):
-            outcome = self._pipeline.tick(self._clock.now_s())
-            if outcome.alerts:
-                self._publish(outcome)
+            now_s = self._clock.now_s()
+            rows = self._pipeline.overdue(now_s)
+            if rows.size:
+                self._note(Asked.SILENT, rows, now_s, urgent=True)
+                self._publish(self._pipeline.fall_silent(rows))
+
+    def _note(self, asked: Asked, rows: Rows, now_s: float, urgent: bool = False) -> None:
+        if self._journal:
+            self._journal.note(asked, rows, now_s, urgent)
 
     def _follow_load(self) -> None:
         shed = self._inbox.shed
@@ -180,33 +196,31 @@ class Worker:
         self._shed = shed
 
     def _score(self, messages: Sequence[Message]) -> None:
-        sifted = self._journal.receipts.sift(messages) if self._journal else None
-        kept = sifted.messages if sifted else messages
+        sifted = self._journal.receipts.sift(messages) if self._journal else NOTHING_SIFTED
+        kept = sifted.messages if self._journal else messages
         readings, arrived = self._intake.read(kept, self._clock.offset_s)
-        ready = readings
-        if self._reorder is not None:
-            ready, _ = self._reorder.order(readings, time.monotonic())
-        outcome = self._pipeline.step(ready, self._clock.now_s())
-        if self._journal and sifted:
-            self._journal.keep(readings, sifted, urgent=bool(outcome.alerts))
-            self._window.look(sifted.tickets.size, time.monotonic())
-        self._publish(outcome)
-        self._follow_deaths()
+        self._advance(readings, sifted)
         self._measure(arrived)
 
-    def _hand_on(self, reorder: Reorder) -> None:
-        """Nothing has come, and so nothing shows that the time of what is held has."""
-        ready, _ = reorder.order(NOTHING, time.monotonic())
-        if len(ready):
-            self._publish(self._pipeline.step(ready, self._clock.now_s()))
-
-    def _follow_deaths(self) -> None:
+    def _advance(self, readings: Readings, sifted: Sifted) -> None:
+        """Score what arrived, or what was held back until now, and let it survive before anybody
+        is told what came of it."""
+        now_s, ready = self._clock.now_s(), readings
+        if self._reorder is not None:
+            ready, _ = self._reorder.order(readings, now_s)
+        outcomes = [self._pipeline.step(ready, now_s)]
         dead = self._intake.take_dead()
         if dead.size:
             if self._reorder is not None:
                 last = self._reorder.release(dead)
-                self._publish(self._pipeline.step(last, self._clock.now_s()))
-            self._publish(self._pipeline.die(dead, self._clock.now_s()))
+                outcomes.append(self._pipeline.step(last, now_s))
+            outcomes.append(self._pipeline.die(dead, now_s))
+        if self._journal and (len(readings) or len(ready) or sifted.tickets.size or dead.size):
+            urgent = any(each.alerts for each in outcomes)
+            self._journal.keep(readings, sifted, now_s, dead, urgent)
+            self._window.look(sifted.tickets.size, time.monotonic())
+        for outcome in outcomes:
+            self._publish(outcome)
 
     def _measure(self, arrived: NDArray[np.float64]) -> None:
         latency = time.monotonic() - arrived
@@ -222,6 +236,15 @@ class Worker:
         elif len(reorder) < MOST_HELD // 2:
             self._conditions.end("reorder")
         self._hurried = reorder.hurried
+
+    def _follow_skew(self) -> None:
+        self._intake.skew.look()
+        behind_s = self._intake.skew.behind_s
+        if behind_s:
+            why = f"the host's clock is {behind_s:.3g} s behind the times that most channels tell"
+            self._conditions.begin("skew", why)
+        else:
+            self._conditions.end("skew")
 
     def _tell_losses(self) -> None:
         """What the counters say was lost since the last look, one line for each reason."""
@@ -240,11 +263,15 @@ class Worker:
         self._follow_load()
         if self._reorder is not None:
             self._follow_order(self._reorder)
+        self._follow_skew()
         self._follow_silence()
         silent = self._intake.silent(self.progress_at, self._retire_after_s)
         if self._reorder is not None:
             for row in silent:
                 self._reorder.forget(row)
-        cleared = [alert for row in silent for alert in self._intake.retire(row, time.time())]
+        now_s = self._clock.now_s()
+        if silent:
+            self._note(Asked.RETIRE, np.array(silent, dtype=np.intp), now_s, urgent=True)
+        cleared = [alert for row in silent for alert in self._intake.retire(row, now_s)]
         if cleared:
             self._publish(Outcome.of(cleared))

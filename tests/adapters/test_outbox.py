@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anomalyd.adapters import outbox as database
-from anomalyd.adapters.outbox import FILE, Foreign, Outbox, Transition, Window
+from anomalyd.adapters.outbox import FILE, GIVEN_UP, Foreign, Outbox, Transition, Window
 
 DAY = 86_400 * 1_000_000
 
@@ -101,6 +101,32 @@ def test_pruning_keeps_what_is_open_unpublished_or_confirmed(outbox: Outbox) -> 
     outbox.judge("b", "confirmed", 1.0, None, None)
     outbox.prune(1.0, 1_000_000)
     assert {"b", "c", "e"} == {each.id for each in outbox.alerts()}
+
+
+def test_pruning_forgets_no_more_than_a_day_at_once(outbox: Outbox) -> None:
+    """The clock may be wrong, and right again in an hour."""
+    for number, identity in enumerate("abcd"):
+        seq = number * DAY
+        outbox.add([transition(seq + 1, "raised", identity)])
+        outbox.add([transition(seq + 2, "cleared", identity)])
+        outbox.published([seq + 1, seq + 2], [])
+    outbox.judge("a", "confirmed", 1.0, None, None)
+    for left in ("acd", "ad", "a", "a"):
+        outbox.prune(1e9, 1_000_000)
+        assert set(left) == {each.id for each in outbox.alerts()}
+
+
+def test_what_was_given_up_and_is_raised_again_is_open(outbox: Outbox) -> None:
+    """Once: any other raise of what is over is a repeat."""
+    outbox.add([transition(1, "raised")])
+    given_up = b'{"id":"a","reason":"%s; it was: high"}' % GIVEN_UP.encode()
+    outbox.add([transition(2, "cleared")._replace(document=given_up)])
+    assert {3} == outbox.add([transition(3, "raised")])
+    assert not outbox.add([transition(4, "raised")])
+    assert ["a"] == [each.id for each in outbox.alerts(open_only=True)]
+    assert {5} == outbox.add([transition(5, "cleared")])
+    assert not outbox.add([transition(6, "raised")])
+    assert ["raised", "updated", "updated", "cleared"] == [e.what for e in outbox.history("a")]
 
 
 def test_a_large_file_loses_its_oldest(tmp_path: Path, outbox: Outbox) -> None:

@@ -1,4 +1,4 @@
-"""Segments: whole records come back in order; what a crash cut off or damaged ends them."""
+"""Segments: whole records come back in order, whatever a crash cut off, or damage lies between."""
 
 import os
 from pathlib import Path
@@ -38,15 +38,23 @@ def test_every_prefix_gives_whole_records_only(tmp_path: Path) -> None:
         assert len(found) < len(BODIES) or size == len(content)
 
 
-def test_a_flipped_byte_ends_the_reading(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flip", [1, 0xFF])
+def test_a_flipped_byte_costs_one_record(tmp_path: Path, flip: int) -> None:
+    """And is told: as damage, or as what is cut off, where it is the last that is hit."""
     segments, path = written(tmp_path)
     content = path.read_bytes()
     for at in range(len(content)):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        path.write_bytes(content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :])
+        before = segments.damaged + segments.cut_off
+        if flip == 1 and content[at : at + 1] == b"2" and at < len(HEAD):
+            with pytest.raises(ValueError, match="journal-3, but this version reads"):
+                list(segments.read(3))
+            continue
         found = list(segments.read(3))
-        assert BODIES[: len(found)] == found
-        assert len(found) < len(BODIES)
-    assert content.startswith(HEAD)
+        missing = [body for body in BODIES if body not in found]
+        assert len(missing) == (at >= len(HEAD))
+        assert [body for body in BODIES if body in found] == found
+        assert segments.damaged + segments.cut_off > before
 
 
 def test_what_is_written_by_half_is_written_over(

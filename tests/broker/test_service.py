@@ -328,6 +328,18 @@ def test_sighup_changes_the_rules_whole_or_not_at_all(tmp_path: Path, mosquitto:
         assert 1 == daemon.text().count(refused)
 
 
+@pytest.mark.parametrize("broken", ["", "a = " + "[" * 100_000], ids=["empty", "deep"])
+def test_sighup_survives_any_file(tmp_path: Path, mosquitto: Mosquitto, broken: str) -> None:
+    """Also one that a start would refuse, and one that its reader has no stack for."""
+    with Daemon(tmp_path, mosquitto.port, f"{PLANT}[alerts]\nbudget_per_week = 0.5\n") as daemon:
+        daemon.wait_ready()
+        (tmp_path / f"daemon-{daemon.http_port}.toml").write_text(broken)
+        os.kill(daemon.pid, signal.SIGHUP)
+        refused = "not reloaded, the old configuration stays in force: "
+        daemon.wait_until(lambda: refused in daemon.text(), WITHIN_S)
+        assert 0.5 == daemon.metric(BUDGET)
+
+
 def test_hostile_http_clients_do_not_touch_scoring(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """More of them than it serves: requests that never end, headers without end, answers unread."""
     with Daemon(tmp_path, mosquitto.port) as daemon, ExitStack() as hostile:

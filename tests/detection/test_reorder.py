@@ -89,9 +89,22 @@ def test_the_dead_and_the_retired_are_not_waited_for() -> None:
     take(reorder, (0, 101.0), (0, 100.0), (1, 100.0), (2, 100.0))
     assert [(0, 100.0), (0, 101.0)] == on(reorder.release(np.array([0])))
     reorder.forget(1)
-    assert [(2, 100.0)] == on(reorder.held)
+    assert [[(2, 100.0)]] == [on(held) for _, held in reorder.held()]
     assert [(2, 100.0)] == on(reorder.flush()[0])
     assert 0 == len(reorder)
+
+
+def test_what_is_held_can_be_taken_again() -> None:
+    """Elsewhere, after a restart: it is let go when it would have been, whatever the clock did."""
+    reorder, again = (build(TOLERANCE_S, TOLERANCE_S) for _ in range(2))
+    for now_s, said in ((3.0, (0, 101.0)), (1.0, (3, 7.0)), (4.0, (0, 100.5))):
+        reorder.order(readings(said), now_s)
+    for heard_s, held in reorder.held():
+        assert not len(again.order(held, heard_s)[0])
+    for one in (reorder, again):
+        one.shift(1000.0)
+        assert [(3, 7.0)] == on(one.order(NOTHING, 1001.0 + TOLERANCE_S)[0])
+        assert [(0, 100.5), (0, 101.0)] == on(one.order(NOTHING, 1004.0 + TOLERANCE_S)[0])
 
 
 READING = st.tuples(st.integers(0, 5), st.integers(0, 400), st.floats(0.0, 0.99))

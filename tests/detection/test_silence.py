@@ -103,8 +103,8 @@ def test_who_announced_its_end_is_silent_at_once_and_learns_nothing_of_it() -> N
     assert not silence.die(ONE, last_s + 2.0).size
     assert [last_s + 1.0] == silence.died_s(ONE).tolist()
     assert np.inf == silence.due_s()
-    assert [0] == silence.revive(np.array([0, 0]), last_s + 5000.0).tolist()
-    assert not silence.revive(ONE, last_s + 5000.0).size
+    assert [0] == silence.revive(np.array([0, 0]), last_s + np.array([4000.0, 5000.0])).tolist()
+    assert not silence.revive(ONE, np.array([last_s + 5000.0])).size
     assert not speak(silence, [last_s + 5000.0])
     assert pytest.approx(last_s + 5240.0) == silence.due_s()
 

@@ -68,13 +68,25 @@ def test_what_nobody_knows_of_is_cleared(tmp_path: Path) -> None:
     with couriers(tmp_path) as (courier, _):
         courier.put([transition("raised"), transition("raised", channel="l/m/y")])
     with couriers(tmp_path) as (again, _):
-        again.close_unknown({"l/m/y-0"})
+        again.close_unknown(lambda: {"l/m/y-0"})
     outbox = Outbox(tmp_path / FILE, read_only=True)
     assert ["l/m/y"] == [each.channel for each in outbox.alerts(open_only=True)]
     document = msgspec.json.decode(outbox.history("l/m/x-0")[-1].document)
     outbox.close()
     assert "cleared" == document["transition"]
     assert document["reason"].endswith("it was: high")
+
+
+def test_what_nobody_knows_of_waits_for_the_database(tmp_path: Path) -> None:
+    with couriers(tmp_path) as (courier, _):
+        courier.put([transition("raised")])
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with couriers(tmp_path) as (again, _):
+        again.close_unknown(tuple)
+        wait_until(lambda: not again._handed)
+        other.close()
+        wait_until(lambda: kept(tmp_path) == ["raised", "cleared"])
 
 
 def test_a_full_queue_is_told(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import pytest
 
 from anomalyd.adapters.segments import Segments
 from anomalyd.detection.channels import Channel, ChannelTable
-from anomalyd.detection.reading import Readings
+from anomalyd.detection.reading import NOTHING, Readings
 from anomalyd.runtime import journal
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Message
 from anomalyd.runtime.journal import Journal
+from anomalyd.runtime.journal_entry import Asked, Entry
+from anomalyd.runtime.receipts import NOTHING_SIFTED
 
 WITHIN_S = 10.0
 CONNECTION = 1 << 17
@@ -32,6 +34,7 @@ class Parts:
             self._acknowledge, self.conditions,
         )  # fmt: skip
         self.replayed: list[tuple[str, float, float]] = []
+        self.asked: list[tuple[Asked, list[str], float]] = []
 
     def _acknowledge(self, tickets: object) -> None:
         assert isinstance(tickets, np.ndarray)
@@ -43,10 +46,15 @@ class Parts:
         return self.table.add(Channel(name, {}, 0)) if row is None else row
 
     def start(self, since: int = 0) -> None:
-        self.journal.replay(since, self.find, self._step)
+        self.journal.replay(since, self.find, self._again)
         self.journal.start()
 
-    def _step(self, readings: Readings) -> None:
+    def _again(self, entry: Entry) -> None:
+        readings = entry.readings
+        if entry.asked != Asked.SCORE:
+            names = [self.table[row].name for row in readings.rows.tolist()]
+            self.asked.append((entry.asked, names, entry.now_s))
+            return
         columns = (readings.rows.tolist(), readings.times.tolist(), readings.values.tolist())
         self.replayed += [
             (self.table[row].name, time_s, value)
@@ -60,7 +68,7 @@ class Parts:
         sifted = self.journal.receipts.sift([message])
         one = np.ones(1)
         readings = Readings(np.array([row], dtype=np.intp), at_s * one, 0.1 * one)
-        self.journal.keep(readings, sifted, urgent)
+        self.journal.keep(readings, sifted, at_s, urgent=urgent)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -173,6 +181,77 @@ def test_a_disk_that_works_again_is_noticed_without_a_reading(
 
 def refuse(*unused: object) -> None:
     raise OSError("no room")
+
+
+def test_what_else_was_asked_comes_back_in_its_place(tmp_path: Path) -> None:
+    """Deaths with the readings that they came with, of channels whose rows are others then."""
+    parts = Parts(tmp_path)
+    parts.start()
+    parts.keep("a", 1.0, 1)
+    b = parts.find("plant/b", "b")
+    assert b is not None
+    parts.journal.note(Asked.SILENT, np.array([b]), 2.0)
+    parts.journal.keep(NOTHING, NOTHING_SIFTED, 3.0, dead=np.array([b]))
+    parts.journal.note(Asked.SHIFT, np.array([], dtype=np.intp), -4.0)
+    parts.journal.settle(WITHIN_S)
+    again = Parts(tmp_path)
+    again.find("plant/b", "b")
+    again.start()
+    assert [("a", 1.0, 0.1)] == again.replayed
+    assert [
+        (Asked.SILENT, ["b"], 2.0), (Asked.DEAD, ["b"], 3.0), (Asked.SHIFT, [], -4.0)
+    ] == again.asked  # fmt: skip
+
+
+def test_the_receipts_outlive_the_segments(tmp_path: Path) -> None:
+    """A broker that was away for two saves sends what was scored before them."""
+    parts = Parts(tmp_path)
+    parts.start()
+    parts.keep("a", 1.0, 1)
+    parts.journal.forget(parts.journal.mark())
+    parts.journal.stop(WITHIN_S)
+    assert 1 == len(Segments(tmp_path).find())
+    again = Parts(tmp_path)
+    again.start()
+    message = Message("plant/a", b"%f" % 1.0, 0.0, False, CONNECTION | 0x1_0000 | 1)
+    assert [] == again.journal.receipts.sift([message]).messages
+
+
+def test_damage_is_told_and_costs_no_more_than_its_record(tmp_path: Path) -> None:
+    """Until two generations of the state are newer than it."""
+    parts = Parts(tmp_path)
+    parts.start()
+    for mid in range(1, 6):
+        parts.keep("a", float(mid), mid)
+        parts.journal.settle(WITHIN_S)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"\xa5\x00\xffR") - 10] ^= 1
+    path.write_bytes(content)
+    again = Parts(tmp_path)
+    again.start()
+    assert [1.0, 2.0, 3.0, 5.0] == [at_s for _, at_s, _ in again.replayed]
+    assert "can't be read" in again.conditions.now()["journal_damaged"]
+    again.journal.forget(again.journal.mark())
+    wait_until(lambda: not again.conditions.now())
+    again.journal.stop(WITHIN_S)
+
+
+def test_a_journal_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    """And the segments after it are read."""
+    parts = Parts(tmp_path)
+    parts.start()
+    parts.keep("a", 1.0, 1)
+    parts.journal.mark()
+    parts.keep("a", 2.0, 2)
+    parts.journal.stop(WITHIN_S)
+    first = min(tmp_path.iterdir())
+    first.write_bytes(first.read_bytes().replace(b"journal-2", b"journal-9", 1))
+    again = Parts(tmp_path)
+    again.start()
+    assert [("a", 2.0, 0.1)] == again.replayed
+    assert "format anomalyd-journal-9, but this" in again.conditions.now()["journal_damaged"]
+    again.journal.stop(WITHIN_S)
 
 
 def test_an_alert_waits_until_its_reading_would_survive(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Whose clock is wrong: one sensor's, or the host's; most channels are right."""
+
+import numpy as np
+
+from anomalyd.runtime.skew import Skew
+
+YEAR_S = 3.2e7
+
+
+def ahead(skew: Skew, *told: tuple[int, float]) -> list[bool]:
+    """Readings of channels that are so far ahead: which are from the future."""
+    rows, ahead_s = zip(*told, strict=True)
+    found: list[bool] = skew.judge(np.array(rows), np.array(ahead_s, dtype=np.float64)).tolist()
+    return found
+
+
+def test_one_sensor_ahead_is_wrong() -> None:
+    skew = Skew(10, 60.0)
+    assert [False] * 4 == ahead(skew, (0, 0.5), (1, -0.2), (2, 59.0), (3, 0.0))
+    assert [True, False, False] == ahead(skew, (4, YEAR_S), (0, 1.0), (5, np.nan))
+    assert 0.0 == skew.behind_s
+
+
+def test_a_host_behind_all_is_wrong_until_it_is_set_right() -> None:
+    """As one that starts before its time server answers; what is timed on arrival says nothing."""
+    skew = Skew(10, 60.0)
+    told = ahead(skew, (0, YEAR_S), (1, YEAR_S + 1), (2, YEAR_S + 2), (3, 2 * YEAR_S), (4, 0.0))
+    assert [False, False, False, True, False] == told
+    assert YEAR_S < skew.behind_s < 1.1 * YEAR_S
+    skew.shift(YEAR_S)
+    assert [True, False] == ahead(skew, (3, YEAR_S), (0, 0.1))
+    assert 0.0 == skew.behind_s
+
+
+def test_a_clock_set_back_costs_nothing_even_where_few_speak() -> None:
+    skew = Skew(10, 60.0)
+    assert [False] == ahead(skew, (0, 0.1))
+    skew.shift(-YEAR_S)
+    assert [False] == ahead(skew, (0, YEAR_S))
+    skew.look()
+    assert skew.behind_s > 0.0
+
+
+def test_one_sensor_alone_does_not_overrule_the_host() -> None:
+    skew = Skew(10, 60.0)
+    assert [True, True] == ahead(skew, (0, YEAR_S), (1, YEAR_S))
+    skew.forget(0)
+    skew.look()
+    assert 0.0 == skew.behind_s
