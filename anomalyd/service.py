@@ -57,7 +57,7 @@ from anomalyd.runtime.hearing import Hearing
 from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
-from anomalyd.runtime.journal import Journal
+from anomalyd.runtime.journal import DAMAGED, Journal
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.receipts import NOTHING_SIFTED
@@ -291,7 +291,7 @@ class Service:
         )
         self._journal.replay(self._state.journal, self._intake.reopen, recovery.again)
         recovery.finish(time.time())
-        if self._journal.replayed:
+        if self._journal.replayed or DAMAGED in self._conditions.now():
             self._state.hurry()
 
     def _mark(self) -> int:

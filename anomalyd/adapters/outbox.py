@@ -61,7 +61,7 @@ _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 GIVEN_UP = "given up at a restart"
 """how the reason begins where an alert was cleared because nobody knew of it any more"""
 _FEWEST_FREED = 200
-_MOST_AGED_S = 86400.0
+_MOST_AGED_S = 7200.0
 _EVERY, _NEVER = -1, 2**62
 
 

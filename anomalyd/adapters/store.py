@@ -96,6 +96,7 @@ class Store:
     def __init__(self, directory: Path, files: Files | None = None) -> None:
         self._folder = directory / _FOLDER
         self._files = files or Files()
+        self._unusable: set[int] = set()
 
     def generations(self) -> Iterator[Generation | StateError]:
         """Newest first; what can't be used as an error of one line."""
@@ -103,6 +104,7 @@ class Store:
             try:
                 yield self._read(number)
             except StateError as error:
+                self._unusable.add(number)
                 yield error
 
     def save(
@@ -165,9 +167,10 @@ class Store:
             return []
 
     def _tidy(self, newest: int) -> None:
-        """Remove what a save left unfinished, and all before the previous generation."""
+        """Remove what a save left unfinished, and all before the previous generation; one that was
+        found damaged is none to go back to."""
         whole = [number for number in self._numbers() if self._path(number, "json").exists()]
-        keep = set(whole[:KEPT])
+        keep = set([number for number in whole if number not in self._unusable][:KEPT])
         for name in self._names():
             found = _NUMBER.fullmatch(name)
             if found and (found[3] or int(found[1]) not in keep):

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 CONDITION, DAMAGED = "journal", "journal_damaged"
 _SLOW_S = 2.0
 _RETRY_S = 1.0
+_NAMED_TIMES = 2  # where one record is damaged, the rows of all later ones still have names
 _MOST_WAITING = 64_000_000
 _MB = 1_000_000
 _EMPTY = Entry(Asked.SCORE, 0.0, (), NOTHING, NOTHING_SIFTED.ids, NOTHING_SIFTED.digests)
@@ -98,7 +99,7 @@ class Journal:
         self._acknowledge = acknowledge
         self._conditions = conditions
         self._number = 0
-        self._named = np.zeros(table.capacity, dtype=np.bool_)
+        self._named = np.zeros(table.capacity, dtype=np.int8)
         self._retired = table.retired
         self._name_again = False
         # Guards the batches that are owed an acknowledgement, and that each gets one only.
@@ -107,8 +108,6 @@ class Journal:
         self._waiting_bytes = 0
         self._queue: queue.SimpleQueue[_Batch | _Begin | _Forget | None] = queue.SimpleQueue()
         self._open: int | None = None
-        self._last_damaged = 0
-        """number of the newest segment with damage in it"""
         self._retry_s = 0.0
         """when to try again; 0: the last one worked"""
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -183,8 +182,7 @@ class Journal:
         return left_out
 
     def _tell_damage(self, number: int, what: str) -> None:
-        self._last_damaged = number
-        lost = "readings that were acknowledged may be missing until the next but one save"
+        lost = "readings that were acknowledged may be lost; a save ends this"
         where = f"{self._segments.folder}: segment {number}"
         self._conditions.begin(DAMAGED, f"{where}: {what}; {lost}")
 
@@ -232,7 +230,7 @@ class Journal:
         """Begin a segment, of what comes after the columns were copied; its number. It goes on
         with the receipts: the broker may send again what it sent long ago."""
         self._number += 1
-        self._named[:] = False
+        self._named[:] = 0
         self._queue.put(_Begin(self._number))
         self._hand([(Asked.SCORE, NOTHING, self.receipts.all())], 0.0, sync=True)
         return self._number
@@ -279,10 +277,10 @@ class Journal:
 
     def _new_channels(self, rows: Rows) -> Channels:
         if self._name_again or self._table.retired != self._retired:
-            self._named[:] = self._name_again = False
+            self._named[:], self._name_again = 0, False
             self._retired = self._table.retired
-        new = np.unique(rows[~self._named[rows]])
-        self._named[new] = True
+        new = np.unique(rows[self._named[rows] < _NAMED_TIMES])
+        self._named[new] += 1
         return [(row, self._topic_of(row), self._table[row].name) for row in new.tolist()]
 
     # --- on other threads -------------------------------------------------------------------
@@ -343,8 +341,8 @@ class Journal:
                 self._segments.open(item.number)
             else:
                 self._segments.remove_before(item.before)
-                if item.before > self._last_damaged:
-                    self._conditions.end(DAMAGED)
+                # What is left of it is in a generation now.
+                self._conditions.end(DAMAGED)
         except OSError as error:
             self._fail(error)
 

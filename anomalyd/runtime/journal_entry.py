@@ -18,7 +18,7 @@ from anomalyd.detection.reading import Readings, Rows
 from anomalyd.runtime.receipts import Digests, Ids
 
 Channels = Sequence[tuple[int, str, str]]
-"""(row, topic, name) of channels that a segment has not named before"""
+"""(row, topic, name) of channels that the segment has hardly named yet"""
 
 _HEAD = struct.Struct("<BIIId")
 

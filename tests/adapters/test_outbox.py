@@ -103,7 +103,7 @@ def test_pruning_keeps_what_is_open_unpublished_or_confirmed(outbox: Outbox) -> 
     assert {"b", "c", "e"} == {each.id for each in outbox.alerts()}
 
 
-def test_pruning_forgets_no_more_than_a_day_at_once(outbox: Outbox) -> None:
+def test_pruning_forgets_no_more_than_two_hours_at_once(outbox: Outbox) -> None:
     """The clock may be wrong, and right again in an hour."""
     for number, identity in enumerate("abcd"):
         seq = number * DAY

@@ -54,6 +54,17 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert 4 == len(list((tmp_path / "state").iterdir()))
 
 
+def test_a_damaged_one_is_not_kept_in_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    """The next save may be damaged too."""
+    path = saved(tmp_path, 2)._path(2, "safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    kept = Store(tmp_path)
+    assert [2, 1] == [found.number if isinstance(found, Generation) else 2
+                      for found in kept.generations()]  # fmt: skip
+    kept.save(ARRAYS, b"{}", "1.2", 1e9)
+    assert [3, 1] == [each.number for each in kept.generations() if isinstance(each, Generation)]
+
+
 def test_nothing_saved_is_nothing_found(tmp_path: Path) -> None:
     assert [] == list(Store(tmp_path / "none").generations())
 

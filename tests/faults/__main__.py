@@ -23,6 +23,7 @@ from tests.faults import (
     retraining,
     sessions,
     soak,
+    standing,
     swaps,
 )
 from tests.faults.table import Row, show
@@ -36,6 +37,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row | list[Row]], int]] = {
     "power-cuts": (power_cuts.cuts, 1),
     "flips": (power_cuts.flips, 10_000),
     "kills": (kills.campaign, 200),
+    "standing": (standing.campaign, 100),
     "readings": (readings.campaign, 200),
     "models": (model_store.campaign, 50),
     "degradations": (degradations.campaign, 1),

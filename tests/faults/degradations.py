@@ -51,6 +51,7 @@ value = ""
 [channels]
 warmup_readings = 100
 """
+_TIMED = _ARRIVAL.replace('value = ""', 'value = "value"\ntime = "ts"')
 _YEAR_S = 365.25 * 86400.0
 _UNPRIVILEGED = """
 import ctypes, os, sys
@@ -73,17 +74,18 @@ def slow(sync):
     return hang
 os.fsync, os.fdatasync = slow(os.fsync), slow(os.fdatasync)
 """
-_CLOCK = f"""
+_CLOCK = """
 now = time.time
-time.time = lambda: now() + {_YEAR_S} * os.path.exists(flag)
+time.time = lambda: now() + ({jump_s}) * os.path.exists(flag)
 """
 
 
 class Plant:
     """Channels that speak in real time, in a thread of its own; a broker that is away is no end."""
 
-    def __init__(self, broker: Mosquitto) -> None:
-        self.channels = CHANNELS
+    def __init__(self, broker: Mosquitto, timed: bool = False) -> None:
+        """`timed`: each reading tells its time."""
+        self.channels, self._timed = CHANNELS, timed
         self.wrong = False
         self.steps = 0
         self._broker, self._random = broker, np.random.default_rng(1)
@@ -108,7 +110,8 @@ class Plant:
         self.steps += 1
         values = self._random.normal(20.0, 1.0, self.channels)
         values[WRONG] += self.wrong * 1000.0 * (-1.0) ** self.steps
-        return [(f"plant/{at}", b"%.3f" % value) for at, value in enumerate(values.tolist())]
+        form = b'{"ts": %.3f, "value": %%.3f}' % time.time() if self._timed else b"%.3f"
+        return [(f"plant/{at}", form % value) for at, value in enumerate(values.tolist())]
 
 
 class Scene:
@@ -167,6 +170,8 @@ class Degradation:
     hurt: Hurt
     """takes something away, and gives it back at the end"""
     program: Sequence[str] = ("-m", "anomalyd", "run", "--config")
+    timed: bool = False
+    """its readings tell their times"""
     hears: bool = True
     """readings reach it meanwhile"""
     ends_within_s: float = _WITHIN_S
@@ -270,8 +275,17 @@ DEGRADATIONS = (
     Degradation("broker refuses", "mqtt", refused, hears=False),
     Degradation("descriptors short", "journal", no_descriptors),
     Degradation("memory short", "memory", no_memory),
-    Degradation(
-        "clock jumps by a year", "clock", flagged, switched(_CLOCK), ends_within_s=_CLOCK_S
+    *(
+        Degradation(
+            f"clock set {where} by a year, {whose}",
+            "clock",
+            flagged,
+            switched(_CLOCK.format(jump_s=jump_s)),
+            ends_within_s=_CLOCK_S,
+            timed=timed,
+        )
+        for where, jump_s in (("forward", _YEAR_S), ("back", -_YEAR_S))
+        for whose, timed in (("times are the host's", False), ("times are the sensors'", True))
     ),
 )
 
@@ -295,10 +309,11 @@ def degrade(directory: Path, what: Degradation) -> Row:
             subprocess.run(mount, check=True)
             stack.callback(lambda: subprocess.run(["umount", "-l", str(state)], check=True))
         broker = stack.enter_context(running(Mosquitto(directory, OPEN_TO_ALL)))
-        daemon = Daemon(directory, broker.port, _ARRIVAL, program=what.program)
+        config = _TIMED if what.timed else _ARRIVAL
+        daemon = Daemon(directory, broker.port, config, program=what.program)
         stack.enter_context(daemon)
         daemon.wait_ready()
-        plant = stack.enter_context(Plant(broker))
+        plant = stack.enter_context(Plant(broker, what.timed))
         scene = Scene(directory, broker, daemon, plant)
         stack.callback(scene.close)
         expect(scene.wait(lambda: plant.steps >= WARM_STEPS, 2.0 * _WITHIN_S), "warm")
@@ -366,6 +381,18 @@ def state_corrupted(directory: Path) -> Row:
     return _restarted(directory, "state file corrupted", flip, "state skipped: ")
 
 
+def journal_damaged(directory: Path) -> Row:
+    """A byte of each segment is another: what is whole in them is scored again, and it is told."""
+
+    def flip() -> None:
+        for path in (directory / "state" / "journal").iterdir():
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+
+    return _restarted(directory, "journal damaged", flip, "degraded condition=journal_damaged")
+
+
 def model_damaged(directory: Path) -> Row:
     """A byte of the version that serves is another: the one before serves, with a line."""
     store = registry.open_store(directory / "state", 8)
@@ -423,7 +450,7 @@ def campaign(directory: Path, times: int) -> list[Row]:
     rows = []
     for what in DEGRADATIONS:
         rows += [degrade(_fresh(directory), what) for _ in range(times)]
-    for of_files in (state_corrupted, model_damaged):
+    for of_files in (state_corrupted, journal_damaged, model_damaged):
         rows += [of_files(_fresh(directory)) for _ in range(times)]
     return rows
 

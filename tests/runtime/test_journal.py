@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalyd.adapters.segments import Segments
+from anomalyd.adapters.segments import HEAD, Segments
 from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.reading import NOTHING, Readings
 from anomalyd.runtime import journal
@@ -218,19 +218,28 @@ def test_the_receipts_outlive_the_segments(tmp_path: Path) -> None:
 
 
 def test_damage_is_told_and_costs_no_more_than_its_record(tmp_path: Path) -> None:
-    """Until two generations of the state are newer than it."""
+    """Until a save holds what is left."""
     parts = Parts(tmp_path)
     parts.start()
     for mid in range(1, 6):
         parts.keep("a", float(mid), mid)
         parts.journal.settle(WITHIN_S)
     (path,) = tmp_path.iterdir()
-    content = bytearray(path.read_bytes())
-    content[content.rindex(b"\xa5\x00\xffR") - 10] ^= 1
-    path.write_bytes(content)
+    content = path.read_bytes()
+    mark = b"\xa5\x00\xffR"
+    records = [mark + each for each in content.split(mark)[1:]]
+    for damaged in range(5):
+        # Its last byte: what it says of its channel is as good as lost.
+        hurt = [each[:-1] + b"?" if at == damaged else each for at, each in enumerate(records)]
+        path.write_bytes(HEAD + b"".join(hurt))
+        again = Parts(tmp_path)
+        again.journal.replay(0, again.find, again._again)
+        whole = [float(mid) for mid in range(1, 6) if mid != damaged + 1]
+        assert whole == [at_s for _, at_s, _ in again.replayed]
+        assert ("journal_damaged" in again.conditions.now()) == (damaged < 4)
+    path.write_bytes(HEAD + b"".join([records[0][:-1] + b"?", *records[1:]]))
     again = Parts(tmp_path)
     again.start()
-    assert [1.0, 2.0, 3.0, 5.0] == [at_s for _, at_s, _ in again.replayed]
     assert "can't be read" in again.conditions.now()["journal_damaged"]
     again.journal.forget(again.journal.mark())
     wait_until(lambda: not again.conditions.now())
