@@ -12,6 +12,7 @@ are scored. The other half is for those without one.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -53,6 +54,8 @@ class Inbox:
         # Guards the order of the messages while some go: putting one needs no lock.
         self._going = threading.Lock()
         self._arrived = threading.Event()
+        self._wanted = 1
+        """so many set `_arrived`; who waits says it, and looks before it waits"""
         self._closed = False
         self._discards = False
 
@@ -92,22 +95,30 @@ class Inbox:
             self._came_owed += 1
             self._came_owed_bytes += size
         over = self._came_bytes - self._went_bytes > self._capacity_bytes
-        if over or len(self._messages) > self.capacity:
+        waiting = len(self._messages)
+        if over or waiting > self.capacity:
             self._shed()
-        if not self._arrived.is_set():
+        if waiting >= self._wanted and not self._arrived.is_set():
             self._arrived.set()
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when there is a message, when the inbox is closed, or after `timeout_s`."""
-        self._arrived.wait(timeout_s)
+    def wait(self, timeout_s: float, wanted: int = 1) -> None:
+        """Return when so many messages are there, when the inbox is closed, or after
+        `timeout_s`."""
+        self._wanted = wanted
+        self._arrived.clear()
+        if len(self._messages) < wanted and not self._closed:
+            self._arrived.wait(timeout_s)
+
+    def waits_since(self) -> float:
+        """Monotonic second at which the oldest message came; now, where there is none."""
+        with self._going:
+            return self._messages[0].arrived if self._messages else time.monotonic()
 
     def take(self, most: int) -> list[Message]:
         """Up to `most` messages, oldest first."""
         if self._discards:
             self.dropped += sum(not each.ticket for each in self._messages)
             self._messages.clear()
-        if not self._closed:
-            self._arrived.clear()
         with self._going:
             count = min(len(self._messages), most)
             taken = [self._messages.popleft() for _ in range(count)]
@@ -115,8 +126,6 @@ class Inbox:
             owed = [each for each in taken if each[4]]
             self._went_owed += len(owed)
             self._went_owed_bytes += _size(owed)
-        if self._messages:
-            self._arrived.set()
         return taken
 
     def discard(self) -> int:

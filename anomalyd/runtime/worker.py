@@ -1,8 +1,8 @@
 """The pipeline's thread: takes what has arrived, scores it in one step, hands on what came of it.
 
-Adaptive batches: under light load a batch is one reading and waits for nothing but `linger_s`;
-under heavy load it is what arrived during the last one, up to `_LARGEST_BATCH`, and where so much
-is there already it waits for nothing at all. The thread ends when the inbox is closed and empty; an
+Adaptive batches: the oldest message of a batch waits for `linger_s`, or until `_ENOUGH` are there;
+under heavy load a batch is what arrived during the last one, up to `_LARGEST_BATCH`, and waits for
+nothing. The thread ends when the inbox is closed and empty; an
 exception ends it at once, and the service with it.
 """
 
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LARGEST_BATCH = 4_000
+_ENOUGH = 300
+"""messages that share what a step costs whatever its size: waiting for more would hardly pay"""
 _IDLE_S = 0.5
 _HOUSEKEEPING_S = 5.0
 _JUMP_TOLD_S = 60.0
@@ -118,14 +120,23 @@ class Worker:
         try:
             while not (self._inbox.closed and not len(self._inbox)):
                 self._inbox.wait(_IDLE_S)
-                if 0 < len(self._inbox) < _LARGEST_BATCH and not self._inbox.closed:
-                    time.sleep(min(self._linger_s, self._window.linger_s))
+                self._gather()
                 self._pass()
             self.finished = True
         except Exception:
             # Whatever it was, half-changed columns must not go on: the service ends the process.
             trace = " | ".join(traceback.format_exc().splitlines()[1:])
             log.critical("the pipeline thread died: %s", trace)
+
+    def _gather(self) -> None:
+        """Wait for more messages to share the cost of a step; the oldest waits no longer than
+        `linger_s`, and none where enough are there."""
+        if not len(self._inbox) or self._inbox.closed:
+            return
+        linger_s = min(self._linger_s, self._window.linger_s)
+        left_s = self._inbox.waits_since() + linger_s - time.monotonic()
+        if left_s > 0.0:
+            self._inbox.wait(left_s, _ENOUGH)
 
     def _pass(self) -> None:
         windows = self._maintenance.take()

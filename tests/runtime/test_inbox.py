@@ -139,6 +139,28 @@ def test_waiting_has_an_end() -> None:
     assert 0.04 < time.monotonic() - begin < WITHIN_S
 
 
+def test_waiting_for_many_ends_when_they_are_there() -> None:
+    """One is not enough to be woken for; the last of them is, whenever it came."""
+    inbox = filled(1)
+    begin = time.monotonic()
+    inbox.wait(0.05, 2)
+    assert 0.04 < time.monotonic() - begin
+    timer = threading.Timer(0.05, inbox.put, (message(1),))
+    timer.start()
+    inbox.wait(WITHIN_S, 2)
+    timer.join()
+    assert time.monotonic() - begin < WITHIN_S
+
+
+def test_the_oldest_tells_since_when_they_wait() -> None:
+    inbox = Inbox(10)
+    inbox.put(Message("t", b"", 5.0))
+    inbox.put(Message("t", b"", 6.0))
+    assert 5.0 == inbox.waits_since()
+    inbox.take(2)
+    assert time.monotonic() - 1.0 < inbox.waits_since() <= time.monotonic()
+
+
 def waited_s(inbox: Inbox) -> float:
     begin = time.monotonic()
     inbox.wait(WITHIN_S)

@@ -121,11 +121,33 @@ def test_a_closed_inbox_is_emptied_before_the_end() -> None:
 def test_a_full_batch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lingering gathers a batch; a backlog of whole batches is scored at once."""
     monkeypatch.setattr(worker, "_LARGEST_BATCH", 10)
+    monkeypatch.setattr(worker, "_ENOUGH", 10)
     parts = Parts(linger_s=2 * WITHIN_S)
     parts.put(100)
     with running(parts):
         wait_until(lambda: parts.pipeline.readings_scored == 100)
     assert 10 == parts.worker.batches
+
+
+def test_lingering_ends_when_enough_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More would hardly make a reading cheaper; fewer wait."""
+    monkeypatch.setattr(worker, "_ENOUGH", 10)
+    parts = Parts(linger_s=2 * WITHIN_S)
+    parts.put(9)
+    with running(parts):
+        parts.put(1)
+        wait_until(lambda: parts.pipeline.readings_scored == 10)
+    assert 1 == parts.worker.batches
+
+
+def test_what_has_waited_already_lingers_no_more() -> None:
+    """For instance behind the batch before: `linger_s` counts from its arrival."""
+    parts = Parts(linger_s=0.5)
+    parts.inbox.put(Message("bare/x", b"1", time.monotonic() - 0.5))
+    begin = time.monotonic()
+    with running(parts):
+        wait_until(lambda: parts.pipeline.readings_scored == 1)
+        assert time.monotonic() - begin < 0.4
 
 
 def test_progress_is_shown_also_when_nothing_comes() -> None:
