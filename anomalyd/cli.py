@@ -1,7 +1,7 @@
 """The command line: parses, calls one function, and is the only place that exits.
 
 Exit status 0 good, 1 failed, 2 usage or configuration; one clear line on stderr and no traceback.
-What a command needs is imported when it runs: `--help` and `check` don't pay for torch.
+What a command needs is imported when it runs: nobody pays for torch but who trains.
 """
 
 from __future__ import annotations
@@ -324,9 +324,11 @@ def _train(options: argparse.Namespace) -> int:
     if bool(options.data) == options.synthetic:
         raise ConfigError("train: give data files, or --synthetic, one of the two")
     _one_thread()
-    from anomalyd import terminal
+    from anomalyd import terminal_train
 
-    train = terminal.train_forecaster if options.predictor == "forecast" else terminal.train
+    train = (
+        terminal_train.train_forecaster if options.predictor == "forecast" else terminal_train.train
+    )
     return train(options.data, options.out, options.seed, options.steps, options.series)
 
 
@@ -335,7 +337,7 @@ def _train_asset(options: argparse.Namespace) -> int:
         raise ConfigError("train: --predictor asset learns from data files alone")
     settings = load(options.config)
     _one_thread()
-    from anomalyd import terminal
+    from anomalyd import terminal_train as terminal
 
     return terminal.train_asset(settings, options.data, options.out, options.seed, options.steps)
 
@@ -445,10 +447,9 @@ def _folder(config: Path | None) -> Path:
 
 
 def _one_thread() -> None:
-    """Scoring is many small steps: torch's own threads would only wait for each other."""
-    import torch
-
-    torch.set_num_threads(1)
+    """Before numpy is imported: scoring is many small steps, and the threads of a matrix library
+    would only wait for each other."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def _fail(error: AnomalydError, status: int) -> int:

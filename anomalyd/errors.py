@@ -35,3 +35,7 @@ class ProgramMissing(AnomalydError):
 
 class ServiceFailed(AnomalydError):
     """A thread of the running service has died, or a port that it needs is taken."""
+
+
+class Stopped(Exception):
+    """No error: whoever trains was told to stop, before there was anything to keep."""

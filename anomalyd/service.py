@@ -259,7 +259,7 @@ class Service:
                 self._http.port,
                 len(self._settings.streams),
             )
-            # What is there now stays: the collector need not look through torch again and again.
+            # What is there now stays: the collector need not look through it again and again.
             gc.freeze()
             gc.enable()
             self._notifier.ready()

@@ -1,14 +1,18 @@
 """The command line's rules: help that teaches, exit status 0, 1 or 2, one clear line on stderr and
-no traceback, and torch only where it is needed."""
+no traceback, and torch only where something is trained."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anomalyd import __version__, cli
+from anomalyd.model import checkpoint
+from anomalyd.model.asset import AssetConfig
+from anomalyd.model.asset_module import AssetModule
 from anomalyd.settings import Settings, flatten
 from tests.broker.daemon import PLANT, own_environment
 from tests.programs import free_port
@@ -115,6 +119,36 @@ def test_what_does_not_score_does_not_pay_for_torch(arguments: list[str]) -> Non
         [sys.executable, "-c", script], env=own_environment({}), capture_output=True, text=True
     )
     assert (0, "") == (found.returncode, found.stderr.replace(NO_STREAMS, ""))
+
+
+def test_what_scores_does_not_pay_for_torch(tmp_path: Path) -> None:
+    """A replay of a machine with limits and an asset network: all predictors serve. And the
+    daemon's imports."""
+    rng = np.random.default_rng(1)
+    lines = (
+        f"{1700000000 + at},{a},{b}\n" for at, (a, b) in enumerate(rng.normal(5.0, 1.0, (300, 2)))
+    )
+    source = written(tmp_path, "timestamp,p/flow,p/pressure\n" + "".join(lines), "day.csv")
+    asset = AssetModule(AssetConfig(("flow", "pressure"), hidden=4)).network()
+    (tmp_path / "asset.safetensors").write_bytes(checkpoint.dump(asset, {}))
+    config = written(
+        tmp_path,
+        '[[streams]]\ntopic = "{machine}/{sensor}"\ngroup_by = ["machine"]\nhigh = 9.0\n'
+        'model = "asset.safetensors"\n',
+    )
+    out = tmp_path / "out.csv"
+    arguments = ["replay", *map(str, (source, "--out", out, "--config", config))]
+    script = (
+        "import sys\nfrom anomalyd import cli\n"
+        f"run = cli.run({arguments})\n"
+        "import anomalyd.service\n"
+        "sys.exit(run or 'torch' in sys.modules)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=own_environment({}), capture_output=True, text=True
+    )
+    assert 0 == found.returncode, found.stderr
+    assert "600 readings" in found.stderr
 
 
 NO_STREAMS = "anomalyd: no [[streams]]: `anomalyd run` would have nothing to listen to\n"

@@ -1,21 +1,19 @@
-"""The closing lines' rule: each is one line, for whoever reads it through a pipe."""
+"""What a replay says of itself: one line, with what was raised."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.broker.daemon import own_environment
+import pytest
+
+from anomalyd import terminal
+from anomalyd.settings import Settings
 
 
-def test_a_closing_line_is_not_broken_in_a_pipe(tmp_path: Path) -> None:
-    """However long it is, and whatever characters the path has."""
-    folder = tmp_path / ("verdicts " * 10) / "[red]"
-    folder.mkdir(parents=True)
-    source, out = folder / "day.csv", folder / "out.csv"
+def test_a_replay_ends_with_what_was_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many readings, which alerts, and where the verdicts are."""
+    source, out = tmp_path / "day.csv", tmp_path / "out.csv"
     source.write_text("timestamp,l/m/x\n1700000000,1\n1700000001,2\n")
-    command = (sys.executable, "-m", "anomalyd", "replay", str(source), "--out", str(out))
-    piped = subprocess.run(
-        ("timeout", "60", *command), env=own_environment({}), capture_output=True, text=True
-    )
-    said = f"2 readings, alerts raised: none; verdicts in {out}\n"
-    assert (0, "", said) == (piped.returncode, piped.stdout, piped.stderr)
+    assert 0 == terminal.replay(Settings(), tmp_path, source, out, None)
+    said = capsys.readouterr().err
+    assert f"2 readings, alerts raised: none; verdicts in {out}\n" == said

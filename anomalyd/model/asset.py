@@ -1,4 +1,5 @@
-"""The asset network: what a machine's channels should be, given the others of the machine.
+"""The asset network as it serves: what a machine's channels should be, given the others of the
+machine; numpy.
 
 One network serves every asset of a class: its channels (members) are told apart by name, its values
 are standardised per asset, and all members of all assets are one batch. Each member is expected
@@ -6,10 +7,10 @@ from the others only (leave-self-out): its own value is masked, or it would expl
 away. With `ahead` = 1 nothing is masked and what is expected is the member's next value.
 
 Next to a small LSTM, which remembers what the machine has been through, stands a linear regression
-on the newest values. Training starts from it alone, so a class with few data stays linear.
+on the newest values. It is trained as `asset_module.AssetModule`, which needs torch.
 
 Linear part beside a recurrent one: Lai et al., "Modeling long- and short-term temporal patterns
-with deep neural networks" (LSTNet), 2018. LSTM: Hochreiter and Schmidhuber, 1997.
+with deep neural networks" (LSTNet), 2018.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+
+from anomalyd.model import lstm
+from anomalyd.model.lstm import Floats32, Shapes, Weights
 
 LIMIT = 8.0
 """standard deviations: a value further out says no more about the other members than this"""
@@ -49,59 +52,66 @@ class AssetConfig:
 class Carried(NamedTuple):
     """What the LSTM remembers of each member's surroundings; each (A, M, hidden)."""
 
-    h: Tensor
-    c: Tensor
+    h: Floats32
+    c: Floats32
 
 
-class AssetNetwork(nn.Module):
-    """values (A, T, M + K) of M members and K inputs, standardised -> expected values (A, T, M)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class AssetNetwork:
+    """A trained network. Raises ValueError where the weights don't fit."""
 
-    def __init__(self, config: AssetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.scale: Tensor
-        members, hidden = len(config.members), config.hidden
-        width = members + len(config.inputs)
-        self.lstm = nn.LSTM(width + members, hidden, batch_first=True)
-        self.linear = nn.Parameter(torch.zeros(members, width))
-        self.head = nn.Parameter(torch.zeros(members, hidden))
-        self.bias = nn.Parameter(torch.zeros(members))
-        self.register_buffer("scale", torch.ones(members))
-        """(M,) usual error of each member's expectation"""
+    config: AssetConfig
+    weights: Weights
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Run whole sequences from their beginning."""
-        seen = self._seen(values)
-        assets, steps, members, width = seen.shape
-        hidden, _ = self.lstm(seen.transpose(1, 2).reshape(assets * members, steps, width))
-        hidden = hidden.reshape(assets, members, steps, -1).transpose(1, 2)
-        return self._expect(seen, hidden)
+    def __post_init__(self) -> None:
+        lstm.check(self.weights, self._shapes())
 
-    def step(self, values: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
-        """One value of each channel of A assets: (A, M + K)."""
+    def _shapes(self) -> Shapes:
+        members, hidden = len(self.config.members), self.config.hidden
+        width = members + len(self.config.inputs)
+        return {
+            **lstm.shapes("lstm", width + members, hidden),
+            "linear": (members, width),
+            "head": (members, hidden),
+            "bias": (members,),
+            "scale": (members,),
+        }
+
+    @property
+    def scale(self) -> Floats32:
+        """(M,) usual error of each member's expectation."""
+        return self.weights["scale"]
+
+    # Sound weights can be too large: what comes of them isn't finite, and is counted in service.
+    @np.errstate(over="ignore", invalid="ignore")
+    def step(self, values: Floats32, carried: Carried) -> tuple[Floats32, Carried]:
+        """One value of each channel of A assets, (A, M + K), standardised; expected values
+        (A, M)."""
         seen = self._seen(values)
         assets, members, width = seen.shape
-        h, c = torch.lstm_cell(
-            seen.reshape(assets * members, width),
-            [each.reshape(assets * members, -1) for each in carried],
-            *self.lstm.all_weights[0],
-        )
-        carried = Carried(h.reshape(assets, members, -1), c.reshape(assets, members, -1))
+        heard = lstm.hear(self.weights, "lstm", seen.reshape(assets * members, width).T)
+        size = self.config.hidden
+        h, c = (each.reshape(assets * members, size).T for each in carried)
+        h, c = lstm.remember(self.weights, "lstm", heard, h, c)
+        shape = assets, members, size
+        carried = Carried(h.T.reshape(shape), c.T.reshape(shape))
         return self._expect(seen, carried.h), carried
 
-    def _seen(self, values: Tensor) -> Tensor:
-        """(..., M + K) -> (..., M, M + K + M): what each member is expected from, and which it
-        is."""
+    def _seen(self, values: Floats32) -> Floats32:
+        """(A, M + K) -> (A, M, M + K + M): what each member is expected from, and which it is."""
+        assets, width = values.shape
         members = len(self.config.members)
-        values = values.clamp(-LIMIT, LIMIT)
-        which = torch.eye(members).expand(*values.shape[:-1], members, members)
-        seen = values.unsqueeze(-2).expand(*values.shape[:-1], members, values.shape[-1])
+        seen = np.empty((assets, members, width + members), dtype=np.float32)
+        seen[..., :width] = values.clip(-LIMIT, LIMIT)[:, None]
+        seen[..., width:] = np.eye(members)
         if self.config.ahead == 0:
-            others = 1.0 - torch.eye(members, values.shape[-1])
-            seen = seen * others
-        return torch.cat((seen, which), dim=-1)
+            own = np.arange(members)
+            seen[:, own, own] = 0.0
+        return seen
 
-    def _expect(self, seen: Tensor, hidden: Tensor) -> Tensor:
-        width = self.linear.shape[1]
-        linear = (seen[..., :width] * self.linear).sum(dim=-1)
-        return linear + (hidden * self.head).sum(dim=-1) + self.bias
+    def _expect(self, seen: Floats32, hidden: Floats32) -> Floats32:
+        linear = self.weights["linear"]
+        expected = (seen[..., : linear.shape[1]] * linear).sum(axis=-1)
+        expected += (hidden * self.weights["head"]).sum(axis=-1)
+        expected += self.weights["bias"]
+        return np.asarray(expected)

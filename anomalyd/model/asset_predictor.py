@@ -8,7 +8,6 @@ over channels, like everything else.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from anomalyd.detection.reading import Floats, Rows
@@ -27,8 +26,8 @@ class AssetPredictor:
         self.seats = (*network.config.members, *network.config.inputs)
         """which channel of an asset belongs where in the network, members first"""
         self.members = len(network.config.members)
-        self._network = network.eval()
-        self._scale = network.scale.numpy().astype(np.float64)
+        self._network = network
+        self._scale = network.scale.astype(np.float64)
         self._scale.setflags(write=False)
         shape = (capacity, network.config.hidden)
         self._h, self._c = (np.zeros(shape, dtype=np.float32) for _ in range(2))
@@ -52,13 +51,10 @@ class AssetPredictor:
         mean, spread = self._standard(rows)
         z = np.divide(values - mean, spread, where=spread > 0.0, out=np.zeros_like(values))
         members = rows[:, : self.members]
-        with torch.inference_mode():
-            carried = Carried(
-                torch.from_numpy(self._h[members]), torch.from_numpy(self._c[members])
-            )
-            expected, carried = self._network.step(torch.from_numpy(z.astype(np.float32)), carried)
-            self._h[members], self._c[members] = (each.numpy() for each in carried)
-            location = expected.numpy().astype(np.float64)
+        carried = Carried(self._h[members], self._c[members])
+        expected, carried = self._network.step(z.astype(np.float32), carried)
+        self._h[members], self._c[members] = carried
+        location = expected.astype(np.float64)
         known = (self._count[members] >= _KNOWN_AFTER) & (spread[:, : self.members] > 0.0)
         self._commission(rows[learns], values[learns])
         mean, spread = (figure[:, : self.members] for figure in (mean, spread))

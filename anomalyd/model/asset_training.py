@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalyd.model.asset import LIMIT, AssetConfig, AssetNetwork
+from anomalyd.model.asset_module import AssetModule
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +91,7 @@ def train(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = AssetNetwork(config)
+            network = AssetModule(config)
             _begin_linear(network, learnt)
             linear = float(_held_out(network, sets).mean())
             rng = np.random.default_rng(seed)
@@ -99,14 +100,14 @@ def train(
             report = _report(network, sets, linear)
     finally:
         torch.set_num_threads(threads)
-    return network.eval(), report
+    return network.network(), report
 
 
 def _learnt_rows(values: Tensor) -> int:
     return math.ceil((1.0 - _HELD_OUT) * values.shape[0])
 
 
-def _begin_linear(network: AssetNetwork, learnt: Sequence[Tensor]) -> None:
+def _begin_linear(network: AssetModule, learnt: Sequence[Tensor]) -> None:
     """Make the linear part the ridge regression of each member."""
     config = network.config
     ahead, members = config.ahead, len(config.members)
@@ -123,7 +124,7 @@ def _begin_linear(network: AssetNetwork, learnt: Sequence[Tensor]) -> None:
 
 
 def _fit(
-    network: AssetNetwork,
+    network: AssetModule,
     sets: Sequence[Tensor],
     learnt: Sequence[Tensor],
     rng: np.random.Generator,
@@ -169,13 +170,13 @@ def _pick(
     return torch.stack(seen), torch.stack(target)
 
 
-def _loss(network: AssetNetwork, seen: Tensor, target: Tensor) -> Tensor:
+def _loss(network: AssetModule, seen: Tensor, target: Tensor) -> Tensor:
     unscored = min(_UNSCORED, seen.shape[1] // 4)
     expected, target = network(seen)[:, unscored:], target[:, unscored:].clamp(-LIMIT, LIMIT)
     return nn.functional.smooth_l1_loss(expected, target)
 
 
-def _held_out(network: AssetNetwork, sets: Sequence[Tensor]) -> Tensor:
+def _held_out(network: AssetModule, sets: Sequence[Tensor]) -> Tensor:
     """(M,) mean absolute error on the last fifths, the LSTM having seen what came before; every
     recording counts alike."""
     ahead, members = network.config.ahead, len(network.config.members)
@@ -188,7 +189,7 @@ def _held_out(network: AssetNetwork, sets: Sequence[Tensor]) -> Tensor:
     return torch.stack(missed).mean(dim=0)
 
 
-def _report(network: AssetNetwork, sets: Sequence[Tensor], linear: float) -> AssetReport:
+def _report(network: AssetModule, sets: Sequence[Tensor], linear: float) -> AssetReport:
     ahead, members = network.config.ahead, len(network.config.members)
     naive = []
     for values in sets:
@@ -200,5 +201,5 @@ def _report(network: AssetNetwork, sets: Sequence[Tensor], linear: float) -> Ass
     return AssetReport(len(sets), rows, mae, linear, sum(naive) / len(naive))
 
 
-def _copy(network: AssetNetwork) -> dict[str, Tensor]:
+def _copy(network: AssetModule) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -14,19 +14,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.numpy import save
 
 from anomalyd.errors import ModelError
 from anomalyd.model.asset import AssetConfig, AssetNetwork
 from anomalyd.model.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from anomalyd.model.lstm import Weights
 from anomalyd.model.next_step import NextStep, NextStepConfig
 
 Network = NextStep | AssetNetwork | EncoderDecoder
 """every kind of network that a model file can hold"""
 
-FORMATS: Mapping[str, tuple[Callable[[Any], Network], Callable[..., Any]]] = {
+FORMATS: Mapping[str, tuple[Callable[[Any, Weights], Network], Callable[..., Any]]] = {
     "anomalyd-next-step-2": (NextStep, NextStepConfig),
     "anomalyd-asset-1": (AssetNetwork, AssetConfig),
     "anomalyd-forecast-1": (EncoderDecoder, EncoderDecoderConfig),
@@ -47,21 +48,20 @@ class Checkpoint:
 
 def dump(network: Network, card: Mapping[str, object]) -> bytes:
     """The file's bytes; the same network and card give the same bytes."""
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     manifest = {
         "format": next(name for name, (kind, _) in FORMATS.items() if type(network) is kind),
         "config": network.config.as_dict(),
         "card": card,
-        "sha256": _digest(tensors),
+        "sha256": _digest(network.weights),
     }
     # One entry: safetensors writes several in any order, and equal models must be equal files.
-    return save(tensors, {_MANIFEST: json.dumps(manifest, sort_keys=True)})
+    return save(dict(network.weights), {_MANIFEST: json.dumps(manifest, sort_keys=True)})
 
 
 def load(path: Path) -> Checkpoint:
     """Read a file that `dump` wrote. Raises ModelError naming the file and what is wrong."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = (file.metadata() or {}).get(_MANIFEST, "{}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
@@ -77,14 +77,13 @@ def load(path: Path) -> Checkpoint:
         raise ModelError(f"{path}: damaged, its tensors differ from their checksum")
     try:
         kind, config = FORMATS[found]
-        network = kind(config(**manifest["config"]))
-        network.load_state_dict(tensors)
+        network = kind(config(**manifest["config"]), tensors)
         card = manifest["card"]
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: its tensors don't fit its config ({error})") from error
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+    if not all(bool(np.isfinite(tensor).all()) for tensor in tensors.values()):
         raise ModelError(f"{path}: holds numbers that are not finite")
-    return Checkpoint(network.eval(), card, manifest["sha256"])
+    return Checkpoint(network, card, manifest["sha256"])
 
 
 def shipped(name: str = SHIPPED) -> Path:
@@ -109,9 +108,9 @@ def shipped_forecaster() -> EncoderDecoder:
     return network
 
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+def _digest(tensors: Weights) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        digest.update(tensors[name].tobytes())
     return digest.hexdigest()

@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from anomalyd.errors import ModelError
+from anomalyd.errors import ModelError, Stopped
 from anomalyd.model import training
 from anomalyd.model.next_step import NextStep
+from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.model.pieces import lessons, sample
 from anomalyd.model.segment import Cut, Segment
 from anomalyd.model.synthetic import corpus
@@ -48,10 +49,6 @@ class FineTuningPlan:
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
-
-
-class Stopped(Exception):
-    """`should_stop()` said so before there was anything to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +118,7 @@ class _Run:
         resume: bytes | None,
     ) -> None:
         self._lessons, self._seed, self._plan = learnt, seed, plan
-        self._network = NextStep(champion.config)
-        self._network.load_state_dict(champion.state_dict())
+        self._network = NextStepModule.of(champion)
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=plan.learning_rate)
         self._chunks = -(-learnt.target.shape[1] // plan.chunk)
         self._step = 0
@@ -144,7 +140,7 @@ class _Run:
             self._step += 1
             progress(self._step, loss)
         done = self._step >= self._plan.steps
-        return Tuned(self._network.eval(), self._step, done, self._progress())
+        return Tuned(self._network.network(), self._step, done, self._progress())
 
     def _learn(self, picked: Lessons, begin: int) -> float:
         share = self._step / self._plan.steps

@@ -18,16 +18,14 @@ from torch import Tensor
 from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.detection.trend import Trend, look
 from anomalyd.model.encoder_decoder import (
+    FEWEST_BLOCKS,
     LEVELS,
     EncoderDecoder,
     EncoderDecoderConfig,
-    Outlook,
-    pinball,
 )
+from anomalyd.model.encoder_decoder_module import EncoderDecoderModule, Outlook, pinball
 from anomalyd.model.synthetic_trends import Courses
 
-FEWEST_BLOCKS = 16
-"""in a window that is forecast from"""
 _PART_FILLED = 0.3
 _BATCH_HELD_OUT = 512
 _INNER = (LEVELS.index(0.1), LEVELS.index(0.9))
@@ -90,17 +88,18 @@ def train(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = EncoderDecoder(start.config if start else config or EncoderDecoderConfig())
             if start:
-                network.load_state_dict(start.state_dict())
+                network = EncoderDecoderModule.of(start).train()
+            else:
+                network = EncoderDecoderModule(config or EncoderDecoderConfig())
             _fit(network, courses, np.random.default_rng(seed), plan, should_stop, progress)
     finally:
         torch.set_num_threads(threads)
-    return network.eval()
+    return network.network()
 
 
 def _fit(
-    network: EncoderDecoder,
+    network: EncoderDecoderModule,
     courses: Courses,
     rng: np.random.Generator,
     plan: ForecastPlan,
@@ -160,13 +159,14 @@ def _in_units(values: Floats, trend: Trend) -> Tensor:
 def evaluate(network: EncoderDecoder, courses: Courses) -> ForecastReport:
     """Held-out losses, errors against persistence and a line, and how often the intervals hold."""
     found = []
+    module = EncoderDecoderModule.of(network)
     width = courses.window.shape[1]
     for first in range(0, len(courses.window), _BATCH_HELD_OUT):
         rows = np.arange(first, min(first + _BATCH_HELD_OUT, len(courses.window)))
         whole, upright = np.full(rows.size, width), np.zeros(rows.size, dtype=np.bool_)
         batch = _prepare(courses, rows, whole, upright)
         with torch.inference_mode():
-            found.append((rows.size, _figures(network(batch.features, batch.ahead), batch)))
+            found.append((rows.size, _figures(module(batch.features, batch.ahead), batch)))
     weights = np.array([size for size, _ in found])
     means = np.average(np.array([figures for _, figures in found]), axis=0, weights=weights)
     value, peak, of_median, of_line, of_persistence, within_value, within_peak = means.tolist()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from anomalyd.detection.reading import Floats
@@ -42,7 +41,7 @@ class Forecaster:
 
     def __init__(self, network: EncoderDecoder, name: str) -> None:
         self.name = name
-        self._network = network.eval()
+        self._network = network
         self.window = network.config.window
         self.horizon = network.config.horizon
 
@@ -60,9 +59,7 @@ class Forecaster:
 
     def _ask(self, windows: Floats, filled: NDArray[np.int64], limits: Floats) -> Passage:
         trend = look(windows, filled, self.horizon)
-        with torch.inference_mode():
-            outlook = self._network(torch.from_numpy(trend.features), torch.from_numpy(trend.ahead))
-        peak = outlook.peak.numpy().astype(np.float64)
+        peak = self._network.peak(trend.features, trend.ahead).astype(np.float64)
         goal = np.arcsinh((limits - trend.last) / trend.unit)
         times = (_reached(peak[..., LEVELS.index(p)], goal) for p in (EARLIEST, LIKELY, LATEST))
         return Passage(_chance(peak[:, -1], goal), *times)

@@ -1,12 +1,12 @@
-"""The next-step network: a small LSTM that gates a bank of simple experts.
+"""The next-step network as it serves: a small LSTM that gates a bank of simple experts; numpy.
 
 One network serves every channel. It sees only scale-free features (`detection/experts.py`) and
 answers in units of the channel's scale, so a pressure in pascal and a temperature in kelvin are
-the same to it. The output is a Student-t distribution of the value 1, 6 and 24 readings ahead, each
-with a convex combination of the experts plus a correction, a scale, and degrees of freedom.
+the same to it. The output is a distribution of the value 1, 6 and 24 readings ahead, each with a
+convex combination of the experts plus a correction, and a scale. It is trained as
+`next_step_module.NextStepModule`, which says the same and needs torch.
 
 Mixture of experts: Jacobs et al., "Adaptive mixtures of local experts", 1991.
-LSTM: Hochreiter and Schmidhuber, "Long short-term memory", 1997.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from anomalyd.detection.experts import EXPERTS, FEATURES, HORIZONS
+from anomalyd.model import lstm
+from anomalyd.model.lstm import Floats32, Shapes, Weights
 
-_LOG_SCALE_RANGE = (-4.0, 8.0)
-_CORRECTION_LIMIT = 20.0
-_FIGURES = 3  # correction, log scale, freedom
+LOG_SCALE_RANGE = (-4.0, 8.0)
+CORRECTION_LIMIT = 20.0
+FIGURES = 3
+"""of a horizon, after the experts' weights: correction, log scale, freedom"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,63 +39,53 @@ class NextStepConfig:
         return asdict(self)
 
 
-class Forecast(NamedTuple):
-    """Distribution of the coming values minus the last, in units of scale; each of shape
-    (..., horizons)."""
+class Foreseen(NamedTuple):
+    """What comes, minus the last value, in units of scale; each (B, horizons)."""
 
-    location: Tensor
-    log_scale: Tensor
-    freedom: Tensor
+    location: Floats32
+    log_scale: Floats32
 
 
-class NextStep(nn.Module):
-    """features (B, T, features), experts (B, T, horizons, experts) -> Forecast (B, T, horizons)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class NextStep:
+    """A trained network. Raises ValueError where the weights don't fit."""
 
-    def __init__(self, config: NextStepConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.lstm = nn.LSTM(config.features, config.hidden, batch_first=True)
-        outputs = config.horizons * (config.experts + _FIGURES)
-        self.head = nn.Linear(config.hidden + config.features, outputs)
+    config: NextStepConfig
+    weights: Weights
 
-    def forward(
-        self, features: Tensor, experts: Tensor, carried: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Forecast, tuple[Tensor, Tensor]]:
-        """Run whole sequences; `carried` is (h, c), each (1, B, hidden), or None at the start."""
-        hidden, carried = self.lstm(features, carried)
-        return self.gate(hidden, features, experts), carried
+    def __post_init__(self) -> None:
+        lstm.check(self.weights, self._shapes())
 
+    def _shapes(self) -> Shapes:
+        config = self.config
+        outputs = config.horizons * (config.experts + FIGURES)
+        return {
+            **lstm.shapes("lstm", config.features, config.hidden),
+            "head.weight": (outputs, config.hidden + config.features),
+            "head.bias": (outputs,),
+        }
+
+    # Sound weights can be too large: what comes of them isn't finite, and is counted in service.
+    @np.errstate(over="ignore", invalid="ignore")
     def step(
-        self, features: Tensor, experts: Tensor, h: Tensor, c: Tensor
-    ) -> tuple[Forecast, Tensor, Tensor]:
+        self, features: Floats32, experts: Floats32, h: Floats32, c: Floats32
+    ) -> tuple[Foreseen, Floats32, Floats32]:
         """One reading of each of B channels: (B, features), (B, horizons, experts), h and c
         (B, hidden)."""
-        h, c = torch.lstm_cell(features, (h, c), *self.lstm.all_weights[0])
-        return self.gate(h, features, experts), h, c
+        seen = features.T
+        heard = lstm.hear(self.weights, "lstm", seen)
+        h, c = lstm.remember(self.weights, "lstm", heard, h.T, c.T)
+        return self._gate(h, seen, experts), h.T, c.T
 
-    def gate(self, hidden: Tensor, features: Tensor, experts: Tensor) -> Forecast:
+    def _gate(self, h: Floats32, seen: Floats32, experts: Floats32) -> Foreseen:
         """Weigh the experts by what the LSTM remembers."""
-        out = self.head(torch.cat((hidden, features), dim=-1))
-        count = self.config.experts
-        out = out.unflatten(-1, (self.config.horizons, count + _FIGURES))
-        # Experts first: a softmax over the last, short axis takes twenty times as long.
-        weights = torch.softmax(out[..., :count].movedim(-1, 0).contiguous(), dim=0)
-        correction = out[..., count].clamp(-_CORRECTION_LIMIT, _CORRECTION_LIMIT)
-        location = (weights * experts.movedim(-1, 0)).sum(dim=0) + correction
-        log_scale = out[..., count + 1].clamp(*_LOG_SCALE_RANGE)
-        freedom = 2.0 + nn.functional.softplus(out[..., count + 2])
-        return Forecast(location, log_scale, freedom)
-
-
-def student_t_nll(forecast: Forecast, target: Tensor) -> Tensor:
-    """Negative log-likelihood of `target` (same shape as the forecast), element by element."""
-    freedom, log_scale = forecast.freedom, forecast.log_scale
-    z = (target - forecast.location) * torch.exp(-log_scale)
-    half = 0.5 * (freedom + 1.0)
-    return (
-        torch.lgamma(0.5 * freedom)
-        - torch.lgamma(half)
-        + 0.5 * torch.log(freedom * torch.pi)
-        + log_scale
-        + half * torch.log1p(z * z / freedom)
-    )
+        head, size, count = self.weights["head.weight"], h.shape[0], self.config.experts
+        out = head[:, :size] @ h
+        out += head[:, size:] @ seen
+        out += self.weights["head.bias"][:, None]
+        out = out.reshape(self.config.horizons, count + FIGURES, -1)
+        weights = lstm.softmax(out[:, :count], axis=1)
+        weights *= experts.transpose(1, 2, 0)
+        correction = out[:, count].clip(-CORRECTION_LIMIT, CORRECTION_LIMIT)
+        location = weights.sum(axis=1) + correction
+        return Foreseen(location.T, out[:, count + 1].clip(*LOG_SCALE_RANGE).T)

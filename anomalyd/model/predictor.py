@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from anomalyd.detection.experts import HORIZONS, Beats, ExpertBank, Outlook
@@ -67,10 +66,10 @@ class NextStepPredictor:
     ) -> None:
         """`bank`: another predictor's, which takes the values for both."""
         self.name = name
-        self._network = network.eval()
+        self._network = network
         self.bank = bank or ExpertBank(capacity)
         shape = (capacity, network.config.hidden)
-        # numpy's zeros are not touched until used, torch's are: 50 000 rows cost nothing at first.
+        # Zeros are not touched until used: 50 000 rows cost nothing at first.
         self._h = np.zeros(shape, dtype=np.float32)
         self._c = np.zeros(shape, dtype=np.float32)
         self._steps = np.zeros(capacity, dtype=np.int64)  # since the channel began, or a gap
@@ -100,17 +99,11 @@ class NextStepPredictor:
 
     def foresee(self, rows: Rows, outlook: Outlook, beats: Beats) -> Prediction:
         """Look ahead from what a bank has said, its own or one that it shares."""
-        with torch.inference_mode():
-            forecast, h, c = self._network.step(
-                torch.from_numpy(outlook.features),
-                torch.from_numpy(outlook.forecasts.astype(np.float32)),
-                torch.from_numpy(self._h[rows]),
-                torch.from_numpy(self._c[rows]),
-            )
-            location = forecast.location.numpy().astype(np.float64)
-            scale = torch.exp(forecast.log_scale[:, 0]).numpy().astype(np.float64)
-            self._h[rows] = h.numpy()
-            self._c[rows] = c.numpy()
+        foreseen, self._h[rows], self._c[rows] = self._network.step(
+            outlook.features, outlook.forecasts.astype(np.float32), self._h[rows], self._c[rows]
+        )
+        location = foreseen.location.astype(np.float64)
+        scale = np.exp(foreseen.log_scale[:, 0]).astype(np.float64)
         ahead = outlook.last[:, None] + outlook.scale[:, None] * location
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])

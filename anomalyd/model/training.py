@@ -25,7 +25,8 @@ from anomalyd.detection.experts import (
     ExpertBank,
 )
 from anomalyd.detection.reading import Floats
-from anomalyd.model.next_step import Forecast, NextStep, NextStepConfig, student_t_nll
+from anomalyd.model.next_step import NextStep, NextStepConfig
+from anomalyd.model.next_step_module import Forecast, NextStepModule, student_t_nll
 
 _TARGET_LIMIT = 1e3  # in units of scale: further out, the gradient says nothing new
 UNSCORED = 32
@@ -140,17 +141,15 @@ def train(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = NextStep(start.config if start else NextStepConfig())
-            if start:
-                network.load_state_dict(start.state_dict())
-            _fit(network, lessons, np.random.default_rng(seed), plan, should_stop, progress)
+            network = NextStepModule.of(start) if start else NextStepModule(NextStepConfig())
+            _fit(network.train(), lessons, np.random.default_rng(seed), plan, should_stop, progress)
     finally:
         torch.set_num_threads(threads)
-    return network.eval()
+    return network.network()
 
 
 def _fit(
-    network: NextStep,
+    network: NextStepModule,
     lessons: Lessons,
     rng: np.random.Generator,
     plan: TrainingPlan,
@@ -181,7 +180,7 @@ def _fit(
 
 
 def chunk_loss(
-    network: NextStep, picked: Lessons, begin: int, chunk: int, carried: Carried | None
+    network: NextStepModule, picked: Lessons, begin: int, chunk: int, carried: Carried | None
 ) -> tuple[Tensor | None, Carried]:
     """The loss of one chunk, None where nothing in it is known, and the state at its end."""
     part = slice(begin, begin + chunk)
@@ -214,7 +213,7 @@ def evaluate(network: NextStep, series: Series) -> Report:
     length = lessons.target.shape[1]
     late = slice(length // 2, length - HORIZONS[-1] + 1)
     with torch.inference_mode():
-        forecast, _ = network(lessons.features, lessons.experts)
+        forecast, _ = NextStepModule.of(network)(lessons.features, lessons.experts)
         cut = Forecast(*(figure[:, late] for figure in forecast))
         target = lessons.target[:, late]
         missed = (target - cut.location).abs().mean(1).double().numpy()

@@ -21,8 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from anomalyd.detection.poisson import poisson_tail
 from anomalyd.detection.reading import Flags, Floats
-from anomalyd.model.next_step import NextStep, student_t_nll
+from anomalyd.model.next_step import NextStep
+from anomalyd.model.next_step_module import NextStepModule, student_t_nll
 from anomalyd.model.pieces import lessons, sample
 from anomalyd.model.segment import Cut, Segment
 from anomalyd.model.training import UNSCORED, Lessons
@@ -103,9 +105,7 @@ def judge(
     """`held`: recent readings that the challenger hasn't seen; `learnt`: some that it has, to tell
     learning by heart; `original`: the shipped network, so that no chain of champions forgets an
     incident step by step. `each` is called often, and may raise to stop."""
-    spoilt = [
-        name for name, weight in challenger.state_dict().items() if not weight.isfinite().all()
-    ]
+    spoilt = [name for name, weight in challenger.weights.items() if not np.isfinite(weight).all()]
     if spoilt:
         words = f"its weights are not finite: {', '.join(spoilt)}"
         return GateReport(False, words, ["finite"], {})
@@ -192,13 +192,14 @@ def _missed(network: NextStep, seen: Lessons, each: Callable[[], None]) -> tuple
     """(N, T) negative log-likelihood and absolute error of the next reading, from where they count;
     a few series at a time, for memory's sake."""
     nll, missed = [], []
+    module = NextStepModule.of(network)
     count, length = seen.target.shape[:2]
     step = max(1, _AT_ONCE // length)
     for begin in range(0, count, step):
         each()
         part = slice(begin, begin + step)
         with torch.inference_mode():
-            forecast, _ = network(seen.features[part], seen.experts[part])
+            forecast, _ = module(seen.features[part], seen.experts[part])
             nll.append(student_t_nll(forecast, seen.target[part])[:, UNSCORED:, 0])
             missed.append((seen.target[part] - forecast.location).abs()[:, UNSCORED:, 0])
     return torch.cat(nll).double().numpy(), torch.cat(missed).double().numpy()
@@ -234,15 +235,6 @@ def _alarms(
         f"{len(new.raised)} alarms on held-out readings; the champion raises {len(old.raised)}, "
         f"promised are {new.promised:.2g}"
     )
-
-
-def poisson_tail(count: int, mean: float) -> float:
-    """Probability of `count` or more where `mean` are expected."""
-    below = (
-        math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean > 0.0 else float(k == 0)
-        for k in range(count)
-    )
-    return 1.0 - math.fsum(below)
 
 
 def _incidents(

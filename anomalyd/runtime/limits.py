@@ -20,7 +20,7 @@ from anomalyd.detection.cadence import Cadence
 from anomalyd.detection.channels import ChannelTable
 from anomalyd.detection.reading import KIND_NAMES, Flags, Floats, Kind, Readings, Rows
 from anomalyd.detection.window import Windows
-from anomalyd.model.forecast_training import FEWEST_BLOCKS
+from anomalyd.model.encoder_decoder import FEWEST_BLOCKS
 from anomalyd.model.forecaster import Forecaster
 from anomalyd.runtime import alerts as documents
 from anomalyd.runtime.alerts import Alert, Contributor, Severity, Transition

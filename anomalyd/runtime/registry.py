@@ -121,8 +121,8 @@ def _default(store: ModelStore | None, role: str, shipped: Path, names: dict[Pat
 
 
 def _rehearse(predictor: Predictor) -> None:
-    """One step on a row that nobody has yet: torch's first one is slow, and whatever keeps it from
-    computing here (a sandbox, a processor) is found before the daemon says that it is ready."""
+    """One step on a row that nobody has yet: whatever keeps it from computing here (a sandbox, a
+    processor) is found before the daemon says that it is ready."""
     row, value = np.zeros(1, dtype=np.intp), np.zeros(1)
     predictor.observe(row, value, Beats(value, value + 1.0, np.zeros(1, dtype=np.bool_)))
     predictor.reset(row)

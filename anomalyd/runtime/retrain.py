@@ -20,6 +20,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec.structs import replace
@@ -30,20 +31,22 @@ from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.relation import MEMBERS
-from anomalyd.errors import AnomalydError, ModelError
+from anomalyd.errors import AnomalydError, ModelError, Stopped
 from anomalyd.model import checkpoint
-from anomalyd.model.fine_tuning import FineTuningPlan, Stopped, fine_tune
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.segment import Cut, Segment, split
+from anomalyd.model.torch_library import load_torch
 from anomalyd.runtime.agenda import AgendaFile, Round
 from anomalyd.runtime.casebook import Casebook
 from anomalyd.runtime.conditions import Conditions
-from anomalyd.runtime.gate import GateReport, judge
 from anomalyd.runtime.history import History
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.runtime.rehearsal import Plant
 from anomalyd.runtime.trial import Step, Trial
 from anomalyd.settings import Settings
+
+if TYPE_CHECKING:
+    from anomalyd.runtime.gate import GateReport
 
 log = logging.getLogger(__name__)
 
@@ -269,6 +272,10 @@ class Retrainer:
         learnt, held = split(known, last - _HELD_OUT * (last - first))
         about = f"{this.why}; {readings} readings of {len(plant.channels)} channels"
         self._step("started", "", about)
+        # Only here: what serves needs no torch, and doesn't wait or pay for it.
+        load_torch()
+        from anomalyd.runtime.gate import judge
+
         champion = self._trial.network(self._trial.current)
         challenger = self._tune(champion, learnt)
         report = judge(
@@ -280,6 +287,8 @@ class Retrainer:
         self._enter(challenger, report, float(first), float(last))
 
     def _tune(self, champion: NextStep, learnt: Sequence[Segment]) -> NextStep:
+        from anomalyd.model.fine_tuning import FineTuningPlan, fine_tune
+
         def progress(step: int, loss: float) -> None:
             self.progress = step / self._rules.steps
 

@@ -17,12 +17,12 @@ import numpy as np
 
 from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED
 from anomalyd.adapters.models.store import ModelStore
+from anomalyd.detection.poisson import poisson_tail
 from anomalyd.errors import ModelError
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.runtime import registry
 from anomalyd.runtime.agenda import AgendaFile
-from anomalyd.runtime.gate import poisson_tail
 from anomalyd.runtime.memory import rebuild
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.runtime.shadow import NOTHING, Tally

@@ -33,6 +33,15 @@ def until_state(broker: Mosquitto, expected: str) -> None:
         status.wait_for(lambda heard: heard.document["state"] == expected)
 
 
+def test_it_serves_without_torch(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Ready, and having scored: none of its libraries is in the process, though it may retrain."""
+    with Daemon(tmp_path, mosquitto.port) as daemon:
+        daemon.wait_ready()
+        publish(mosquitto, (reading("l/m/x", START_S + at, at % 7) for at in range(50)))
+        daemon.wait_for(SCORED, 50)
+        assert "libtorch" not in Path(f"/proc/{daemon.pid}/maps").read_text()
+
+
 # --- the end ----------------------------------------------------------------------------------
 
 

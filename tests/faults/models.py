@@ -10,6 +10,7 @@ import torch
 from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.model import checkpoint
+from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.runtime import registry
 
 KEEP = 8
@@ -22,20 +23,19 @@ def open_store(state: Path) -> ModelStore:
 
 def add_similar(store: ModelStore, seed: int) -> str:
     """The shipped network with weights that are 1 in 10 000 off; its version."""
-    network = checkpoint.shipped_network()
+    network = NextStepModule.of(checkpoint.shipped_network())
     drawn = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1e-4 * torch.randn(parameter.shape, generator=drawn))
-    return _add(store, checkpoint.dump(network, {}), seed)
+    return _add(store, checkpoint.dump(network.network(), {}), seed)
 
 
 def add_useless(store: ModelStore, seed: int) -> str:
     """Its weights are finite, and what it says is not; its version."""
     network = checkpoint.shipped_network()
-    with torch.no_grad():
-        network.head.weight.fill_(3e38)
-        network.head.bias[0] += seed
+    network.weights["head.weight"][:] = 3e38
+    network.weights["head.bias"][0] += seed
     return _add(store, checkpoint.dump(network, {}), seed)
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalyd.model.asset import AssetConfig, AssetNetwork
+from anomalyd.model.asset import AssetConfig
+from anomalyd.model.asset_module import AssetModule
 from anomalyd.model.asset_predictor import AssetPredictor
 
 Array = NDArray[np.float64]
@@ -18,11 +19,11 @@ ROWS = np.array([[4, 2, 7]])
 def predictor() -> AssetPredictor:
     """Two members that are each other, and an input that nobody needs."""
     torch.manual_seed(0)
-    network = AssetNetwork(AssetConfig(("left", "right"), ("command",), hidden=4))
+    network = AssetModule(AssetConfig(("left", "right"), ("command",), hidden=4))
     with torch.no_grad():
         network.linear[0, 1] = network.linear[1, 0] = 1.0
         network.scale.fill_(0.1)
-    return AssetPredictor(network, "twins", CAPACITY)
+    return AssetPredictor(network.network(), "twins", CAPACITY)
 
 
 def twins(readings: int) -> Array:

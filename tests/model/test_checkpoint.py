@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import pickle
+from copy import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.numpy import save
 
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.next_step import NextStep, NextStepConfig
+from anomalyd.model.next_step_module import NextStepModule
 
 
 @pytest.fixture
 def network() -> NextStep:
     torch.manual_seed(3)
-    return NextStep(NextStepConfig(hidden=8))
+    return NextStepModule(NextStepConfig(hidden=8)).network()
 
 
 def _write(directory: Path, content: bytes) -> Path:
@@ -33,8 +36,9 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, network: NextStep) -> None
     loaded = checkpoint.load(_write(tmp_path, content))
     assert network.config == loaded.network.config
     assert {"seed": 3} == loaded.card
-    for name, weight in network.state_dict().items():
-        assert torch.equal(weight, loaded.network.state_dict()[name])
+    assert network.weights.keys() == loaded.network.weights.keys()
+    for name, weight in network.weights.items():
+        np.testing.assert_array_equal(weight, loaded.network.weights[name])
 
 
 def test_every_damaged_byte_is_noticed(tmp_path: Path, network: NextStep) -> None:
@@ -64,17 +68,36 @@ def test_a_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     """Other people's tensors are named as what they are."""
-    foreign = save({"weight": torch.zeros(3)}, {"format": "pt"})
+    foreign = save({"weight": np.zeros(3)}, {"format": "pt"})
     with pytest.raises(ModelError, match="format 'unknown', but this version reads"):
         checkpoint.load(_write(tmp_path, foreign))
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, network: NextStep) -> None:
     """A network with NaN in it would answer NaN to everything."""
-    with torch.no_grad():
-        network.head.bias[0] = torch.nan
+    network.weights["head.bias"][0] = np.nan
     with pytest.raises(ModelError, match="not finite"):
         checkpoint.load(_write(tmp_path, checkpoint.dump(network, {})))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "what"),
+    [
+        ({"head.bias": None}, "missing or unknown: head.bias"),
+        ({"more": np.zeros(1, np.float32)}, "missing or unknown: more"),
+        ({"head.bias": np.zeros(3, np.float32)}, r"head.bias is float32\[3\], not float32\[30\]"),
+        ({"head.bias": np.zeros(30)}, r"head.bias is float64\[30\], not float32\[30\]"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(
+    tmp_path: Path, network: NextStep, tensors: dict[str, np.ndarray | None], what: str
+) -> None:
+    """One that is missing, one too many, another shape, another type: by its name."""
+    odd = {name: each for name, each in {**network.weights, **tensors}.items() if each is not None}
+    spoilt = copy(network)
+    object.__setattr__(spoilt, "weights", odd)
+    with pytest.raises(ModelError, match=rf"its tensors don't fit its config \({what}\)"):
+        checkpoint.load(_write(tmp_path, checkpoint.dump(spoilt, {})))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

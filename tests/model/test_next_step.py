@@ -1,116 +1,90 @@
-"""The network's two ways of running are one function, and it can learn a sine."""
+"""What serves is what was trained: step by step in numpy, the whole history in torch."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from anomalyd.model.next_step import Forecast, NextStep, NextStepConfig, student_t_nll
+from anomalyd.model.lstm import Floats32
+from anomalyd.model.next_step import NextStep, NextStepConfig
+from anomalyd.model.next_step_module import NextStepModule
+
+SIZES = NextStepConfig()
 
 
-def _random(*shape: int) -> tuple[Tensor, Tensor]:
-    """Features and experts of the usual sizes."""
-    sizes = NextStepConfig()
-    features = torch.randn(*shape, sizes.features)
-    return features, torch.randn(*shape, sizes.horizons, sizes.experts)
+def _close(ours: Floats32, theirs: Tensor) -> None:
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5, rtol=1e-5)
+
+
+def _module() -> NextStepModule:
+    """Of random weights."""
+    torch.manual_seed(1)
+    return NextStepModule(SIZES).eval()
+
+
+@pytest.mark.parametrize("batch", [0, 1, 7, 10_000])
+def test_a_step_in_numpy_is_one_in_torch(batch: int) -> None:
+    """From any memory, for as many channels as there are."""
+    drawn, module = torch.Generator().manual_seed(2), _module()
+    features = 3.0 * torch.randn(batch, 1, SIZES.features, generator=drawn)
+    experts = torch.randn(batch, 1, SIZES.horizons, SIZES.experts, generator=drawn)
+    h, c = torch.tanh(torch.randn(2, 1, batch, SIZES.hidden, generator=drawn))
+    found, *carried = module.network().step(
+        features[:, 0].numpy(), experts[:, 0].numpy(), h[0].numpy(), c[0].numpy()
+    )
+    if not batch:  # torch's LSTM wants a series
+        assert (0, SIZES.horizons) == found.location.shape == found.log_scale.shape
+        return
+    with torch.inference_mode():
+        forecast, expected = module(features, experts, (h, c))
+    _close(found.location, forecast.location[:, 0])
+    _close(found.log_scale, forecast.log_scale[:, 0])
+    for ours, theirs in zip(carried, expected, strict=True):
+        _close(ours, theirs[0])
+        assert np.float32 == ours.dtype
 
 
 def test_stepping_statefully_equals_running_the_whole_history() -> None:
     """Carrying h and c over 500 readings gives what re-running all of them gives, to 1e-5."""
-    torch.manual_seed(1)
-    network = NextStep(NextStepConfig()).eval()
-    features, experts = _random(7, 500)
+    drawn, module = torch.Generator().manual_seed(3), _module()
+    features = torch.randn(7, 500, SIZES.features, generator=drawn)
+    experts = torch.randn(7, 500, SIZES.horizons, SIZES.experts, generator=drawn)
     with torch.inference_mode():
-        whole, _ = network(features, experts)
-        h = c = torch.zeros(7, network.config.hidden)
-        for at in range(500):
-            step, h, c = network.step(features[:, at], experts[:, at], h, c)
-            for once, all_at_once in zip(step, whole, strict=True):
-                torch.testing.assert_close(once, all_at_once[:, at], atol=1e-5, rtol=1e-5)
+        whole, _ = module(features, experts)
+    network = module.network()
+    h = c = np.zeros((7, SIZES.hidden), dtype=np.float32)
+    for at in range(500):
+        step, h, c = network.step(features[:, at].numpy(), experts[:, at].numpy(), h, c)
+        _close(step.location, whole.location[:, at])
+        _close(step.log_scale, whole.log_scale[:, at])
 
 
-def test_it_answers_for_every_horizon() -> None:
-    """One location, scale and freedom for each, stepping or not."""
-    network = NextStep(NextStepConfig()).eval()
-    forecast, _ = network(*_random(3, 5))
-    h = c = torch.zeros(3, network.config.hidden)
-    step, _, _ = network.step(*_random(3), h, c)
-    assert all(figure.shape == (3, 5, network.config.horizons) for figure in forecast)
-    assert all(figure.shape == (3, network.config.horizons) for figure in step)
-
-
-def test_without_a_correction_it_stays_among_its_experts() -> None:
-    """The location is a convex combination of the experts of its own horizon."""
-    torch.manual_seed(4)
-    network = NextStep(NextStepConfig()).eval()
-    sizes = network.config
-    features, experts = _random(5, 40)
+def test_what_is_trained_on_leaves_what_serves_alone() -> None:
+    """Both have weights of their own."""
+    network = _module().network()
+    before = network.weights["head.bias"].copy()
     with torch.no_grad():
-        for weight in (network.head.weight, network.head.bias):
-            weight.view(sizes.horizons, -1, *weight.shape[1:])[:, sizes.experts] = 0.0
-        location = network(features, experts)[0].location
-    assert bool((location >= experts.amin(dim=-1) - 1e-5).all())
-    assert bool((location <= experts.amax(dim=-1) + 1e-5).all())
+        NextStepModule.of(network).head.bias.fill_(7.0)
+    np.testing.assert_array_equal(before, network.weights["head.bias"])
 
 
-def test_the_likelihood_is_that_of_a_student_t() -> None:
-    """Negative log-likelihood agrees with torch's own distribution."""
-    location, log_scale, target = torch.randn(3, 50)
-    freedom = 2.0 + torch.rand(50) * 10
-    distribution: Any = torch.distributions.StudentT(freedom, location, log_scale.exp())
-    expected = -distribution.log_prob(target)
-    actual = student_t_nll(Forecast(location, log_scale, freedom), target)
-    torch.testing.assert_close(actual, expected)
+def test_weights_that_do_not_fit_are_refused() -> None:
+    """By name."""
+    weights = {**_module().network().weights, "head.bias": np.zeros(2, dtype=np.float32)}
+    with pytest.raises(ValueError, match=r"head\.bias is float32\[2\]"):
+        NextStep(SIZES, weights)
 
 
-def test_the_scale_is_positive_and_the_variance_exists() -> None:
-    """Whatever comes in, the answer is a distribution with more than two degrees of freedom."""
-    torch.manual_seed(2)
-    network = NextStep(NextStepConfig()).eval()
-    features, experts = _random(3, 20)
-    with torch.inference_mode():
-        forecast, _ = network(1e3 * features, 50 * experts)
-    assert bool(torch.isfinite(torch.stack(list(forecast))).all())
-    assert bool((forecast.freedom >= 2.0).all())
-
-
-# --- the next value of one channel: a sine, sequences of 20, hidden size 32 -------------------
-
-_SEQUENCE, _PERIOD = 20, 25
-
-
-def _sines(seed: int) -> Tensor:
-    """(256, _SEQUENCE + 1): sines of random phase, the last value to be forecast."""
-    phase = torch.rand(256, 1, generator=torch.Generator().manual_seed(seed))
-    return torch.sin(2 * math.pi * (phase + torch.arange(_SEQUENCE + 1) / _PERIOD))
-
-
-def _next(network: NextStep, sequences: Tensor) -> Tensor:
-    """(B,) what it says of the value after each sequence (B, T), from the values alone."""
-    persistence = torch.zeros(*sequences.shape, 1, 1)
-    forecast, _ = network(sequences[..., None], persistence)
-    location: Tensor = forecast.location[:, -1, 0]
-    return sequences[:, -1] + location
-
-
-def test_a_sine_is_forecast_a_hundred_times_better_than_by_persistence() -> None:
-    """Mean squared error on phases it has not seen. It gets one value at a time, so which way the
-    sine goes it can only remember."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        network = NextStep(NextStepConfig(features=1, experts=1, horizons=1, hidden=32))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 200)
-    learnt, held = _sines(2), _sines(3)
-    for _ in range(200):
-        loss = (_next(network, learnt[:, :-1]) - learnt[:, -1]).square().mean()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-    with torch.inference_mode():
-        missed = (_next(network, held[:, :-1]) - held[:, -1]).square().mean()
-    assert 100 * missed < (held[:, -2] - held[:, -1]).square().mean()
+@pytest.mark.parametrize("name", ["head.weight", "lstm.weight_hh_l0", "head.bias"])
+def test_weights_that_are_too_large_are_no_warning(name: str) -> None:
+    """What they say is not finite, or at its limits; the log has nothing of it."""
+    network = _module().network()
+    network.weights[name][:] = 3e38
+    features = np.ones((2, SIZES.features), dtype=np.float32)
+    experts = np.ones((2, SIZES.horizons, SIZES.experts), dtype=np.float32)
+    state = np.ones((2, SIZES.hidden), dtype=np.float32)
+    for _ in range(3):
+        found, *_ = network.step(features, experts, state, -state)
+    assert (2, SIZES.horizons) == found.location.shape

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from anomalyd.detection.experts import HORIZONS, Beats
 from anomalyd.detection.reading import Floats
@@ -160,7 +159,7 @@ def test_skill_tells_the_network_from_the_best_expert(predictor: NextStepPredict
     assert np.isnan(still)
 
     spoilt = checkpoint.shipped_network()
-    torch.nn.init.constant_(spoilt.head.bias, 30.0)
+    spoilt.weights["head.bias"][:] = 30.0
     worse = NextStepPredictor(spoilt, "spoilt", 64)
     _said(worse, [0], values[:1])
     assert worse.skill(np.array([0]))[0] < -0.5

@@ -54,7 +54,7 @@ def test_the_card_states_what_is_measured(validated: Report) -> None:
 def test_the_card_says_how_much_was_validated_and_how_large_it_is(validated: Report) -> None:
     """Signals, readings, hidden size, parameters and horizons."""
     network = checkpoint.shipped_network()
-    parameters = sum(weight.numel() for weight in network.parameters())
+    parameters = sum(weight.size for weight in network.weights.values())
     assert f"{validated.series} other signals" in _CARD
     assert f"{_spaced(validated.readings)} readings" in _CARD
     assert f"hidden size {network.config.hidden}, {_spaced(parameters)} parameters" in _CARD

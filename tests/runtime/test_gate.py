@@ -16,6 +16,7 @@ from anomalyd.detection.reading import Floats
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.fine_tuning import FineTuningPlan, fine_tune
 from anomalyd.model.next_step import NextStep, NextStepConfig
+from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.model.segment import Cut, split
 from anomalyd.runtime import gate
 from anomalyd.runtime.gate import GateReport, GateRules, Sight, judge
@@ -96,8 +97,7 @@ def test_the_champion_itself_is_no_better() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     """By the name of the tensor."""
     spoilt = shipped_network()
-    with torch.no_grad():
-        spoilt.head.bias[3] = torch.nan
+    spoilt.weights["head.bias"][3] = np.nan
     report = _judged(spoilt)
     assert (["finite"], True) == (report.reasons, "head.bias" in report.reason)
 
@@ -105,7 +105,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 def test_random_weights_are_refused() -> None:
     """Their log-score is worse."""
     torch.manual_seed(4)
-    report = _judged(NextStep(NextStepConfig()).eval())
+    report = _judged(NextStepModule(NextStepConfig()).network())
     assert "log_score" in report.reasons
     assert report.metrics["gain"] < 0.0
 

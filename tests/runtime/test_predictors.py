@@ -1,7 +1,6 @@
 """Each channel is served by its stream's predictor, and asks nothing of the others."""
 
 import numpy as np
-import torch
 
 from anomalyd.detection.experts import Beats
 from anomalyd.detection.reading import Floats, Rows
@@ -67,8 +66,7 @@ def test_a_new_channel_expects_nothing_of_the_one_before_it() -> None:
 def test_what_the_network_said_is_told_where_an_expert_serves() -> None:
     """Whoever looks for drift must not take a change of who serves for one."""
     network, row = shipped_network(), np.array([0])
-    with torch.no_grad():
-        network.head.bias.add_(8.0)
+    network.weights["head.bias"][:] += 8.0
     one = NextStepPredictor(network, "off", CAPACITY)
     predictors = Predictors(CAPACITY, (one,))
     predictors.join(row, -1)

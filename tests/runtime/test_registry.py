@@ -9,7 +9,8 @@ import pytest
 from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, Manifest
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
-from anomalyd.model.asset import AssetConfig, AssetNetwork
+from anomalyd.model.asset import AssetConfig
+from anomalyd.model.asset_module import AssetModule
 from anomalyd.runtime import registry
 from anomalyd.settings import Stream
 
@@ -94,8 +95,8 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 
 def asset_model(path: Path, inputs: tuple[str, ...] = ()) -> None:
     """Write an asset model that nobody trained."""
-    network = AssetNetwork(AssetConfig(("flow", "pressure"), inputs, hidden=4))
-    path.write_bytes(checkpoint.dump(network, {}))
+    network = AssetModule(AssetConfig(("flow", "pressure"), inputs, hidden=4))
+    path.write_bytes(checkpoint.dump(network.network(), {}))
 
 
 def grouped(model: str, **more: tuple[str, ...]) -> Stream:

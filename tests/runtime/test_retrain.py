@@ -16,6 +16,7 @@ from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Readings
 from anomalyd.model import checkpoint
 from anomalyd.model.checkpoint import shipped_network
+from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.runtime import registry
 from anomalyd.runtime.agenda import AgendaFile
@@ -69,12 +70,12 @@ class Site:
     def add(self, error: float) -> str:
         """A version in the registry whose weights are that far off."""
         torch.manual_seed(5)
-        network = shipped_network()
+        module = NextStepModule.of(shipped_network())
         with torch.no_grad():
-            for parameter in network.parameters():
+            for parameter in module.parameters():
                 parameter.add_(error * torch.randn_like(parameter))
         about = Manifest(role=NEXT_STEP, created_s=START_S + 1e6, seed=0, code_version="")
-        return self.store.add(checkpoint.dump(network, {}), about)
+        return self.store.add(checkpoint.dump(module.network(), {}), about)
 
     @contextmanager
     def turning(self) -> Iterator[Site]:
@@ -164,8 +165,8 @@ def test_a_model_is_trained_tried_promoted_and_taken_back(tmp_path: Path) -> Non
         site.until("promoted", readings=1)
         serving = site.pipeline.predictors.serving
         assert isinstance(serving, NextStepPredictor)
-        with torch.no_grad():  # it could be loaded, but says nothing in service
-            serving._network.head.bias.fill_(torch.nan)
+        # It could be loaded, but says nothing in service.
+        serving._network.weights["head.bias"][:] = np.nan
         _, gone, why = site.until("rolled-back", readings=1)
         assert (bad, version) == (gone, site.store.current(NEXT_STEP))
         assert "not finite" in why
@@ -296,8 +297,7 @@ def test_a_watch_goes_on_over_a_restart(tmp_path: Path) -> None:
         assert version == serving.name
         site.turn(200)
         assert [] == site.steps
-        with torch.no_grad():
-            serving._network.head.bias.fill_(torch.nan)
+        serving._network.weights["head.bias"][:] = np.nan
         site.turn(10)
     ((step, gone, why),) = site.steps
     assert ("rolled-back", version) == (step, gone)

@@ -11,6 +11,7 @@ from anomalyd.adapters.outbox import Window
 from anomalyd.detection.reading import Readings, Verdicts
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.next_step import NextStep
+from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.settings import Stream
@@ -24,11 +25,11 @@ Array = NDArray[np.float64]
 def other_network() -> NextStep:
     """One that says something else."""
     torch.manual_seed(3)
-    network = shipped_network()
+    network = NextStepModule.of(shipped_network())
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
-    return network
+    return network.network()
 
 
 def challenge(pipeline: Pipeline, network: NextStep, name: str = "challenger") -> None:
@@ -156,8 +157,7 @@ def test_forecasts_that_are_not_finite_are_counted() -> None:
     """Of the shadow, and after a swap of what serves."""
     run, rows = plant()
     spoilt = shipped_network()
-    with torch.no_grad():
-        spoilt.head.bias.fill_(torch.nan)
+    spoilt.weights["head.bias"][:] = np.nan
     run.together(rows, quiet(200))
     challenge(run.pipeline, spoilt)
     _later(run, rows, quiet(10, 9), at=200)

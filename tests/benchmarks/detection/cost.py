@@ -1,7 +1,7 @@
 """What detection costs: CPU a reading from value to verdict, next to the LSTM's step alone.
 
 1 000 channels, a reading of each in a batch, after 200 batches of warm-up; once each channel by
-itself, once in assets of 8. The LSTM's step is torch's cell with the shipped weights on as many
+itself, once in assets of 8. The LSTM's step is the cell with the shipped weights on as many
 rows. Both alternate, so a machine whose speed drifts changes both. A file of 22 000 rows and one
 channel goes through `replay` as the command does it, the verdict file written.
 """
@@ -15,11 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Readings
-from anomalyd.model import checkpoint
+from anomalyd.model import checkpoint, lstm
 from anomalyd.runtime import registry
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.runtime.replay import replay
@@ -74,14 +73,15 @@ def _pipeline(seed: int, members: int) -> Callable[[], None]:
 
 
 def _lstm_step() -> Callable[[], None]:
-    lstm = checkpoint.shipped_network().lstm
-    features = torch.randn(CHANNELS, lstm.input_size)
-    h = c = torch.zeros(CHANNELS, lstm.hidden_size)
+    network = checkpoint.shipped_network()
+    size, weights = network.config.hidden, network.weights
+    seen = np.random.default_rng(0).standard_normal((network.config.features, CHANNELS))
+    features = seen.astype(np.float32)
+    h = c = np.zeros((size, CHANNELS), dtype=np.float32)
 
     def one() -> None:
         nonlocal h, c
-        with torch.inference_mode():
-            h, c = torch.lstm_cell(features, (h, c), *lstm.all_weights[0])
+        h, c = lstm.remember(weights, "lstm", lstm.hear(weights, "lstm", features), h, c)
 
     return one
 

@@ -10,7 +10,8 @@ from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
 from anomalyd.model import checkpoint
 from anomalyd.model.checkpoint import shipped_network
 from anomalyd.model.fine_tuning import FineTuningPlan, fine_tune
-from anomalyd.model.next_step import NextStep, NextStepConfig
+from anomalyd.model.next_step import NextStepConfig
+from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.settings import Retrain
 from tests.benchmarks.detection.table import Table
@@ -26,9 +27,8 @@ def challengers(seed: int) -> Table:
     table = Table("Spoiled challengers, and what the gate says")
     nan = shipped_network()
     torch.manual_seed(seed)
-    random = NextStep(NextStepConfig()).eval()
-    with torch.no_grad():
-        nan.head.bias[3] = torch.nan
+    random = NextStepModule(NextStepConfig()).network()
+    nan.weights["head.bias"][3] = np.nan
     rng = np.random.default_rng(0)
     tiny = gate._cut("c0", 50.0 + np.cumsum(rng.normal(0.0, 1.0, 200)))
     plan = FineTuningPlan(steps=200, series_a_batch=1, length=200, learning_rate=4e-3, rehearsed=0)
@@ -65,8 +65,7 @@ def flood(seed: int, rules: Retrain) -> Table:
         serving = made.pipeline.predictors.serving
         assert isinstance(serving, NextStepPredictor)
         assert version == serving.name
-        with torch.no_grad():
-            serving._network.head.bias.add_(8.0)
+        serving._network.weights["head.bias"][:] += 8.0
         spoilt_s, before = made.now_s, len(made.raised)
         made.live(times[sound:], values[sound:], turn_every=1)
         back = [(at, reason) for at, step, _, reason in made.steps if step == "rolled-back"]
