@@ -43,7 +43,7 @@ from anomalyd.adapters.machine import disk_usage, memory_available_bytes, memory
 from anomalyd.adapters.metrics import Collector, Snapshot
 from anomalyd.adapters.models.manifest import NEXT_STEP, SHIPPED
 from anomalyd.adapters.mqtt import MqttClient
-from anomalyd.adapters.outbox import Outbox
+from anomalyd.adapters.outbox import Outbox, Record
 from anomalyd.adapters.systemd import Notifier, watchdog_interval_s
 from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.errors import ConfigError, ModelError, ServiceFailed
@@ -145,7 +145,7 @@ class Service:
         )  # fmt: skip
         self._commands = Commands(
             root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain,
-            self._confirmed,
+            self._judged,
         )  # fmt: skip
         self._announcer = Announcer(
             root,
@@ -342,8 +342,13 @@ class Service:
     def _retrain(self) -> None:
         self._retrainer.request()
 
-    def _confirmed(self) -> None:
-        self._retrainer.confirmed()
+    def _judged(self, alert: Record) -> None:
+        fault = alert.verdict == "confirmed"
+        self._worker.ask(
+            lambda: self._tell(Outcome.of(self._pipeline.judge(alert.channel, alert.id, fault)))
+        )
+        if fault:
+            self._retrainer.confirmed()
 
     def _on_opened(self, outbox: Outbox) -> None:
         self._commands.remember(outbox)

@@ -13,6 +13,9 @@ import numpy as np
 
 from anomalyd.detection.reading import Codes, Flags, Floats, Rows, State
 
+_REMEMBERED_S = 30 * 86400.0
+"""a channel that had a fault may have it again: for so long nothing is accepted there by itself"""
+
 
 @dataclass(frozen=True, slots=True)
 class AlertRules:
@@ -35,6 +38,8 @@ class Transitions:
     cleared: Flags
     accepted: Flags
     """an update too: from here on the condition counts as the new normal, and is learnt"""
+    faults_over: Flags
+    """cleared, and somebody had called it a fault"""
 
 
 class AlertStates:
@@ -48,6 +53,8 @@ class AlertStates:
         self._below = np.zeros(capacity, dtype=np.int32)
         self._critical = np.zeros(capacity, dtype=np.bool_)
         self._accepted = np.zeros(capacity, dtype=np.bool_)
+        self._fault = np.zeros(capacity, dtype=np.bool_)
+        self._faulted = np.full(capacity, -np.inf)
         self._since = np.zeros(capacity)
         self._told = np.zeros(capacity)
         self._maintained = np.full(capacity, -np.inf)
@@ -57,6 +64,8 @@ class AlertStates:
         self._state[rows] = State.WARMING
         self._above[rows] = 0
         self._below[rows] = 0
+        self._fault[rows] = False
+        self._faulted[rows] = -np.inf
         self._maintained[rows] = -np.inf
 
     def maintain(self, rows: Rows, until_s: Floats | float) -> None:
@@ -64,10 +73,19 @@ class AlertStates:
         is open stays so."""
         self._maintained[rows] = until_s
 
+    def judge(self, rows: Rows, times: Floats, fault: bool) -> None:
+        """Somebody says at `times` (B,) that the alerts of the channels in `rows`, open or over,
+        are a `fault`: that is never accepted as the new normal, however long it lasts, nor is what
+        comes in a month after it. Or that they are none."""
+        self._fault[rows] = fault & (self._state[rows] == State.FIRING)
+        self._accepted[rows] &= not fault
+        self._faulted[rows] = times if fault else -np.inf
+
     def shift(self, rows: Rows, jump_s: float) -> None:
         """The clock that these channels are timed by was set."""
         self._since[rows] += jump_s
         self._told[rows] += jump_s
+        self._faulted[rows] += jump_s
 
     def in_maintenance(self, rows: Rows, times: Floats) -> Flags:
         """(B,) somebody works on the channel at that time."""
@@ -93,11 +111,16 @@ class AlertStates:
 
     def quarantined(self, rows: Rows, times: Floats) -> Flags:
         """(B,) readings that must teach nothing: their channel is under alert or in maintenance. A
-        condition that lasts for `accept_after_s` is accepted as the new normal and learnt from
-        again."""
+        condition that lasts for `accept_after_s`, and that nobody has called a fault, is accepted
+        as the new normal and learnt from again."""
         under = self._state[rows] >= State.PENDING
-        under &= times - self._since[rows] < self.rules.accept_after_s
+        under &= (times - self._since[rows] < self.rules.accept_after_s) | self._stays(rows, times)
         return under | self.in_maintenance(rows, times)
+
+    def _stays(self, rows: Rows, times: Floats) -> Flags:
+        """(B,) whatever stands is not accepted: it was called a fault, or comes after one."""
+        stays = self._fault[rows] | (times - self._faulted[rows] < _REMEMBERED_S)
+        return np.asarray(stays & ~self._accepted[rows])
 
     def advance(
         self, rows: Rows, times: Floats, scores: Floats, kinds: Codes, warming: Flags
@@ -127,6 +150,8 @@ class AlertStates:
         self._kind[rows] = np.where(raised | changed, kinds, kind)
         due = times - self._told[rows] >= self.rules.update_every_s
         lasting = times - self._since[rows] >= self.rules.accept_after_s
+        fault = self._fault[rows]
+        lasting &= ~self._stays(rows, times)
         accepted = firing & scored & ~cleared & lasting & ~self._accepted[rows]
         self._accepted[rows] = ~raised & (self._accepted[rows] | accepted)
         updated = firing & scored & ~cleared & (changed | worse | due | accepted)
@@ -140,4 +165,5 @@ class AlertStates:
         self._state[rows] = after
         self._above[rows] = np.where(cleared, 0, above)
         self._below[rows] = np.where(raised | cleared, 0, below)
-        return Transitions(raised, updated, cleared, accepted)
+        self._fault[rows] = fault & ~cleared
+        return Transitions(raised, updated, cleared, accepted, cleared & fault)

@@ -108,12 +108,14 @@ class Cadence:
         interval = self._interval[rows]
         rate = np.maximum(1.0 / _INTERVAL_READINGS, 1.0 / np.maximum(steps, 1.0))
         usual = np.where(learns, interval + rate * (since - interval), interval)
-        # One gap is a gap. Another one right behind it is how this channel speaks now: without
-        # this, what was queued and came in a burst would make every later reading a gap.
-        again = beat.gap & (self._settling[rows] > 0)
+        # One gap is a gap, and so are two, or some with ordinary steps between: a daemon that is
+        # killed again and again hears no more. Three right behind each other are how this channel
+        # speaks now: what was queued and came in a burst would make every later reading a gap.
+        waits = self._settling[rows]
+        again = beat.gap & (waits > _SETTLING_READINGS)
         self._interval[rows] = np.where(again, since, usual)
         self._steps[rows] = steps + beat.step
         self._last[rows] = times
-        settling = np.maximum(self._settling[rows] - beat.step, 0)
-        self._settling[rows] = np.where(beat.gap, _SETTLING_READINGS, settling)
+        anew = _SETTLING_READINGS + (waits >= _SETTLING_READINGS)
+        self._settling[rows] = np.where(beat.gap, anew, np.maximum(waits - beat.step, 0))
         self._after_gap[rows] = np.where(beat.step, beat.gap, self._after_gap[rows])

@@ -198,6 +198,12 @@ class Scorer:
         if renewed.any():
             self._refresh(rows[renewed], risk[renewed])
 
+    def expect_again(self, rows: Rows) -> None:
+        """Somebody has called the last alert of these channels a fault, and it is over: it was no
+        false alarm that asks for caution, and the next one like it is an event of its own."""
+        self._alarms[rows] = np.maximum(self._alarms[rows] - 1.0, 0.0)
+        self._peak[rows] = self._peak_before[rows] = self._peak_readings[rows] = 0.0
+
     def _refresh(self, rows: Rows, risk: Floats) -> None:
         needed = -np.log10(np.minimum(risk, _MOST_RISK))
         surprise = np.maximum(_surprise(needed), 0.3)

@@ -102,11 +102,12 @@ class Commands:
         maintenance: Maintenance,
         acknowledged: dict[str, Acknowledgement],
         retrain: Callable[[], None],
-        confirmed: Callable[[], None],
+        judged: Callable[[Record], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`acknowledged`: of open alerts, by id; filled here, the announcer looks at it.
-        `confirmed`: is told that an alert was."""
+        `judged`: is told of an alert of which somebody has said what it was, and of those that
+        are open after a restart."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """(verb, "ok" or "error") -> how many"""
         self._root = f"{root}/command/"
@@ -116,7 +117,7 @@ class Commands:
         self._maintenance = maintenance
         self._acknowledged = acknowledged
         self._retrain = retrain
-        self._confirmed = confirmed
+        self._judged = judged
         self._clock = clock
 
     def take(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -131,6 +132,8 @@ class Commands:
         for each in outbox.alerts(open_only=True):
             if each.acknowledged_s is not None:
                 self._acknowledged[each.id] = _acknowledgement(each)
+            if each.verdict is not None:
+                self._judged(each)
 
     # --- on the thread `outbox` ---------------------------------------------------------------
 
@@ -188,8 +191,9 @@ class Commands:
         at_s = self._clock()
         if not outbox.judge(command.id, command.verdict, at_s, command.by, command.note):
             raise _Refused(f"no alert has the id {command.id}")
-        if command.verdict == "confirmed":
-            self._confirmed()
+        record = outbox.find(command.id)
+        if record is not None:
+            self._judged(record)
 
     def _maintain(self, outbox: Outbox, command: Maintain) -> str | None:
         now_s = self._clock()

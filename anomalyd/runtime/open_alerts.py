@@ -91,6 +91,14 @@ class OpenAlerts:
                 del self._open[row]
         return alerts
 
+    def stand_again(self, row: int, last: Readings) -> list[Alert]:
+        """What was accepted as the new normal is called a fault; `last` is the last reading."""
+        if not self._open[row].accepted:
+            return []
+        self._open[row] = replace(self._open[row], accepted=False)
+        now_s, blank = float(last.times[0]), Verdicts.blank(last)
+        return [self._document(row, "updated", now_s, blank, 0)]
+
     def retire(self, row: int, last: Readings, now_s: float) -> list[Alert]:
         """Clear what a channel leaves behind; `last` is its last reading."""
         if row not in self._open:

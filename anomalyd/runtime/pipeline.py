@@ -239,10 +239,35 @@ class Pipeline:
         """Of what serves, and of its shadow."""
         return [self._states] if self.shadow is None else [self._states, self.shadow.states]
 
+    def judge(self, name: str, identity: str, fault: bool) -> list[Alert]:
+        """Somebody says whether an alert of this channel is a `fault`: as long as it stands it is
+        not accepted as normal then, and if it was, it is no longer."""
+        row = self.table.find(name)
+        if row is None:
+            return []
+        last, standing = self._last(row), self.open_alerts.open.get(row)
+        is_open = standing is not None and standing.id == identity
+        for states in self._all_states() if is_open or standing is None else ():
+            states.judge(last.rows, last.times, fault)
+        if fault and is_open:
+            return self.open_alerts.stand_again(row, last)
+        if fault:
+            self._expect_again(last.rows)
+        return []
+
+    def _expect_again(self, rows: Rows) -> None:
+        self._scorer.expect_again(rows)
+        if self.shadow is not None:
+            self.shadow.scorer.expect_again(rows)
+
+    def _last(self, row: int) -> Readings:
+        rows = np.array([row])
+        return Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
+
     def retire(self, row: int, now_s: float) -> list[Alert]:
         """Forget a channel; an alert that it leaves behind is cleared."""
         rows, cleared = np.array([row]), self._limits.retire(row, now_s)
-        last = Readings(rows, self._cadence.last_s(rows), self._windows.last(rows))
+        last = self._last(row)
         cleared += self.open_alerts.retire(row, last, now_s)
         cleared += self._silences.retire(row, now_s)
         self._relations.leave(rows)
@@ -454,6 +479,8 @@ class Pipeline:
         accepted = learns & (self._states.states(rows) == State.FIRING)
         self._sustained.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
+        if changed.faults_over.any():
+            self._expect_again(rows[changed.faults_over])
         steady = rows[learns & beat.step & ~settling]
         # The network's, whoever serves: else a change of who serves would pass for drift.
         residual = values[learns & beat.step & ~settling] - self.predictors.told(steady)

@@ -203,6 +203,36 @@ def test_an_acceptance_is_told_once() -> None:
     assert [100.0, 263.0 + 100.0] == told
 
 
+def test_what_is_called_a_fault_is_never_accepted() -> None:
+    """And is none any more where that was taken back, or where it has ended."""
+    states = firing()
+    states.judge(ONE, np.array([0.0]), fault=True)
+    assert quarantined(states, 1e6)
+    assert [False] == states.advance(
+        ONE, np.array([1e6]), np.array([1.5]), np.zeros(1, dtype=np.int8), np.zeros(1, np.bool_)
+    ).accepted.tolist()
+    states.judge(ONE, np.array([0.0]), fault=False)
+    assert not quarantined(states, 1e6)
+    states.judge(ONE, np.array([0.0]), fault=True)
+    over = [
+        states.advance(
+            ONE,
+            np.array([1e6 + at]),
+            np.zeros(1),
+            np.zeros(1, dtype=np.int8),
+            np.zeros(1, np.bool_),
+        ).faults_over[0]
+        for at in range(1, RULES.clear_readings + 3)
+    ]
+    assert [at == RULES.clear_readings for at in range(1, len(over) + 1)] == over
+    states.judge(ONE, np.array([2e6]), fault=True)  # nothing is open there
+    for month, lasts in ((0.0, True), (3e6, False)):
+        for at in range(20):
+            advance(states, 2e6 + month + at, 1.5 * (at > 10))
+        assert lasts == quarantined(states, 2e6 + month + 150.0)
+        states.judge(ONE, np.array([2e6]), fault=True)
+
+
 def test_a_channel_that_is_forgotten_begins_anew() -> None:
     """A reset ends everything that stood, without a transition."""
     states = firing()

@@ -90,6 +90,16 @@ def test_one_gap_hardly_changes_the_usual_interval() -> None:
     assert cadence.interval_s(ONE)[0] == pytest.approx(1.0, rel=0.5)
 
 
+@pytest.mark.parametrize("heard", [[0.0], [0.0, 1.0], [0.0, 1.0, 2.0]])
+def test_who_is_killed_again_and_again_takes_no_silence_for_an_interval(heard: list[float]) -> None:
+    """A few readings in each life are still a few readings after a gap."""
+    lives = [500.0 + at for at in heard]
+    lives += [1000.0 + 100.0 * life + at for life in range(10) for at in [*heard, 3.0]]
+    cadence, beats = told([*regular(400), *lives])
+    assert cadence.interval_s(ONE)[0] == pytest.approx(1.0, rel=0.5)
+    assert 11 == sum(bool(beat.gap[0]) for beat in beats)
+
+
 @pytest.mark.parametrize(("first_s", "then_s"), [(0.001, 1.0), (1.0, 20.0), (1.0, 3600.0)])
 def test_a_channel_that_now_speaks_more_slowly_is_not_in_a_gap_for_ever(
     first_s: float, then_s: float

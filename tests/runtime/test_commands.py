@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from anomalyd.adapters.outbox import FILE, Outbox, Transition
+from anomalyd.adapters.outbox import FILE, Outbox, Record, Transition
 from anomalyd.runtime.alerts import Acknowledgement
 from anomalyd.runtime.commands import Commands
 from anomalyd.runtime.maintenance import Maintenance
@@ -31,7 +31,7 @@ class Desk:
         self.acknowledged: dict[str, Acknowledgement] = {}
         self.told: list[Transition] = []
         self.retrained = 0
-        self.confirmed = 0
+        self.judged: list[tuple[str, str | None]] = []
         self.replies: list[tuple[str, Any]] = []
         self.commands = Commands(
             "anomalyd/main",
@@ -40,15 +40,15 @@ class Desk:
             self.maintenance,
             self.acknowledged,
             self._retrain,
-            self._confirm,
+            self._judge,
             lambda: NOW_S,
         )
 
     def _retrain(self) -> None:
         self.retrained += 1
 
-    def _confirm(self) -> None:
-        self.confirmed += 1
+    def _judge(self, alert: Record) -> None:
+        self.judged.append((alert.id, alert.verdict))
 
     def do(self, task: Any) -> None:
         task()
@@ -152,8 +152,10 @@ def test_what_was_said_is_remembered(desk: Desk) -> None:
     assert 1 == len(desk.maintenance.take() or ())
 
 
-def test_whoever_learns_is_told_of_a_confirmed_alert(desk: Desk) -> None:
-    """And of no false alarm."""
-    for verdict, told in (("false_alarm", 0), ("confirmed", 1)):
+def test_a_verdict_is_handed_on_and_once_more_after_a_restart(desk: Desk) -> None:
+    for verdict in ("false_alarm", "confirmed"):
         desk.ask("feedback", encoded(id=ALERT.id, verdict=verdict))
-        assert told == desk.confirmed
+        assert (ALERT.id, verdict) == desk.judged.pop()
+    assert desk.outbox
+    desk.commands.remember(desk.outbox)
+    assert [(ALERT.id, "confirmed")] == desk.judged

@@ -116,6 +116,40 @@ def test_a_new_normal_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     assert not verdicts.learnt[:at][under].any()
 
 
+def test_what_is_called_a_fault_stands_again() -> None:
+    """Accepted or not; it teaches nothing any more, and is told."""
+    run, row = quiet(SLOW_TO_RAISE)
+    run.live(row, 8.0 + noise(220, seed=1), start=1000.0)
+    (identity,) = run.pipeline.open_ids()
+    assert run.alerts[-1].accepted
+    assert [] == run.pipeline.judge("quiet", identity, fault=False)
+    (told,) = run.pipeline.judge("quiet", identity, fault=True)
+    assert ("updated", identity, False) == (told.transition, told.id, told.accepted)
+    assert not told.reason.startswith("accepted")
+    assert [] == run.pipeline.judge("quiet", identity, fault=True)
+    assert [] == run.pipeline.judge("nobody", identity, fault=True)
+    verdicts = run.live(row, 8.0 + noise(600, seed=2), start=1220.0)
+    standing = verdicts.state == State.FIRING
+    assert standing.any()
+    assert not verdicts.learnt[standing].any()
+
+
+def test_a_fault_that_was_confirmed_alarms_again() -> None:
+    """As often as it comes, where one that nobody confirmed is soon held for a habit."""
+    raised = {}
+    for confirms in (False, True):
+        run, row = quiet(RULES)
+        for begin in range(1000, 4000, 300):
+            run.live(row, noise(290, seed=begin), start=float(begin))
+            before = len(run.alerts)
+            run.live(row, 40.0 + noise(10, seed=begin + 1), start=begin + 290.0)
+            for alert in run.alerts[before:] if confirms else ():
+                if alert.transition == "raised":
+                    run.pipeline.judge("quiet", alert.id, fault=True)
+        raised[confirms] = run.transitions().count("raised")
+    assert 10 == raised[True] > raised[False]
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,7 @@ class Site:
         self.raised.append(raised)
         if self._confirms(raised):
             self.outbox.judge(alert.id, "confirmed", at_s, None, None)
+            self.pipeline.judge(alert.channel, alert.id, fault=True)
             self.retrainer.confirmed()
 
     def count(self, step: str) -> int:
