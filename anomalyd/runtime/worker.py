@@ -1,8 +1,8 @@
 """The pipeline's thread: takes what has arrived, scores it in one step, hands on what came of it.
 
 Adaptive batches: the oldest message of a batch waits for `linger_s`, or until `_ENOUGH` are there;
-under heavy load a batch is what arrived during the last one, up to `_LARGEST_BATCH`, and waits for
-nothing. The thread ends when the inbox is closed and empty; an
+under heavy load a batch is what arrived during the last one, as far as that can be scored in less
+than half a second, and waits for nothing. The thread ends when the inbox is closed and empty; an
 exception ends it at once, and the service with it.
 """
 
@@ -35,7 +35,9 @@ from anomalyd.runtime.window import Window
 log = logging.getLogger(__name__)
 
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_LARGEST_BATCH = 4_000
+_SMALLEST_BATCH, _LARGEST_BATCH = 200, 4_000
+_QUICK_S, _LONG_S = 0.1, 0.4
+"""a batch that took less may be followed by a larger one, one that took more by a smaller one"""
 _ENOUGH = 300
 """messages that share what a step costs whatever its size: waiting for more would hardly pay"""
 _IDLE_S = 0.5
@@ -87,6 +89,7 @@ class Worker:
         self._connection = 0
         self._jumped_at = -np.inf
         self._shed = self._hurried = 0
+        self._most = _SMALLEST_BATCH
         self._journal = journal
         self._reorder = reorder
         self._window = Window()
@@ -146,9 +149,11 @@ class Worker:
             self._changes.get()()
         self._follow_clock()
         self._follow_connection()
-        messages = self._inbox.take(_LARGEST_BATCH)
+        messages = self._inbox.take(self._most)
         if messages:
+            began = time.monotonic()
             self._score(messages)
+            self._size_batches(time.monotonic() - began)
         elif self._reorder is not None and len(self._reorder):
             # Nothing has come, and so nothing shows that the time of what is held has.
             self._advance(NOTHING, NOTHING_SIFTED)
@@ -212,6 +217,14 @@ class Worker:
         readings, arrived = self._intake.read(kept, self._clock.offset_s)
         self._advance(readings, sifted)
         self._measure(arrived)
+
+    def _size_batches(self, took_s: float) -> None:
+        """A backlog of few channels is many steps. What is stopped or killed in the middle of a
+        batch has done nothing, and nobody hears of an alert before its end."""
+        if took_s > _LONG_S:
+            self._most = max(self._most // 2, _SMALLEST_BATCH)
+        elif took_s < _QUICK_S:
+            self._most = min(self._most * 2, _LARGEST_BATCH)
 
     def _advance(self, readings: Readings, sifted: Sifted) -> None:
         """Score what arrived, or what was held back until now, and let it survive before anybody

@@ -77,6 +77,7 @@ def kills(directory: Path, broker: Mosquitto, times: int, seed: int = 1) -> Row:
                 until = time.monotonic() + float(rng.uniform(0.0, 1.0))
                 while time.monotonic() < until:
                     speaks.speak(plant(STAYS), held(STEADY))
+                    time.sleep(STEP_S)
                 daemon.kill()
         with _daemon(directory, broker) as daemon:
             daemon.wait_ready()

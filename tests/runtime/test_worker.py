@@ -120,13 +120,32 @@ def test_a_closed_inbox_is_emptied_before_the_end() -> None:
 
 def test_a_full_batch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lingering gathers a batch; a backlog of whole batches is scored at once."""
-    monkeypatch.setattr(worker, "_LARGEST_BATCH", 10)
+    for bound in ("_SMALLEST_BATCH", "_LARGEST_BATCH"):
+        monkeypatch.setattr(worker, bound, 10)
     monkeypatch.setattr(worker, "_ENOUGH", 10)
     parts = Parts(linger_s=2 * WITHIN_S)
     parts.put(100)
     with running(parts):
         wait_until(lambda: parts.pipeline.readings_scored == 100)
     assert 10 == parts.worker.batches
+
+
+@pytest.mark.parametrize(
+    ("quick_s", "long_s", "sizes"),
+    [(0.0, 100.0, [100] * 8), (100.0, 100.0, [100, 200, 400, 100]), (0.0, 0.0, [100] * 8)],
+)
+def test_a_batch_is_as_large_as_the_last_was_quick(
+    monkeypatch: pytest.MonkeyPatch, quick_s: float, long_s: float, sizes: list[int]
+) -> None:
+    """A backlog of one channel is many steps: it shows its progress, and can be stopped."""
+    for name, value in (("_SMALLEST_BATCH", 100), ("_QUICK_S", quick_s), ("_LONG_S", long_s)):
+        monkeypatch.setattr(worker, name, value)
+    told: list[int] = []
+    parts = Parts(lambda outcome: told.append(len(outcome.verdicts.rows)))
+    parts.put(800)
+    with running(parts):
+        wait_until(lambda: parts.pipeline.readings_scored == 800)
+    assert sizes == [size for size in told if size]
 
 
 def test_lingering_ends_when_enough_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
