@@ -539,9 +539,11 @@ class Service:
             self._settings, self._refused = found.settings, ""
             done = threading.Event()
             self._worker.ask(lambda: self._apply(found.settings, done))
-            if not done.wait(_APPLY_S):
-                log.error("the new configuration waits: the pipeline has taken nothing up yet")
-            log.info("reloaded: %s", ", ".join(found.applied) or "nothing has changed in flight")
+            applied = ", ".join(found.applied) or "nothing has changed in flight"
+            if done.wait(_APPLY_S):
+                log.info("reloaded: %s", applied)
+            else:
+                log.error("read, and in force when the pipeline has ended its batch: %s", applied)
             if found.waiting:
                 log.warning("changed, but needs a restart: %s", ", ".join(found.waiting))
         self._notifier.status(self._status())
