@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -52,16 +52,21 @@ class Child:
         return self._running().pid
 
     def __enter__(self) -> Self:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-                preexec_fn=_death_signal(os.getpid()),  # noqa: PLW1509 - calls prctl, takes no lock
-            )
+        try:
+            with self.log.open("ab") as log, _undisturbed() as mask:
+                self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment,
+                    start_new_session=True,
+                    preexec_fn=_before_exec(os.getpid(), mask),  # noqa: PLW1509 - takes no lock
+                )
+        except KeyboardInterrupt:
+            if self._process is not None:
+                self.stop()
+            raise
         return self
 
     def __exit__(
@@ -120,13 +125,25 @@ class Child:
         return self._process
 
 
-def _death_signal(parent: int) -> Callable[[], None] | None:
-    """What the child does before it becomes its program: ask to be killed when we die."""
-    if sys.platform != "linux":
-        return None
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[set[signal.Signals]]:
+    """Keep Ctrl-C until the fork is over, which would swallow it; what was kept before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield {signal.Signals(number) for number in before}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _before_exec(parent: int, mask: set[signal.Signals]) -> Callable[[], None]:
+    """What the child does before it becomes its program: hear signals again, and on Linux ask to be
+    killed when we die."""
     libc = ctypes.CDLL(None)  # loaded before the fork: a forked child must not load anything
 
     def ask() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if sys.platform != "linux":
+            return
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent died before the request
             os._exit(1)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,3 +86,25 @@ def test_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
     while alive(pid) and time.monotonic() < deadline:
         os.sched_yield()
     assert not alive(pid)
+
+
+def test_an_interrupt_in_the_middle_of_a_start_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the child: it is stopped."""
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        signal.raise_signal(signal.SIGINT)
+        started.append(popen(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Child("sleep", ["sleep", "60"], tmp_path / "log"):
+            raise AssertionError("it has not been interrupted")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started[0].returncode is not None

@@ -43,7 +43,7 @@ def variants() -> dict[str, Variant]:
     return {
         "whole": _untouched,
         "no LSTM: the best expert": _best_expert,
-        "no correction": lambda: altered(next_step, "_CORRECTION_LIMIT", 0.0),
+        "no correction": lambda: altered(next_step, "CORRECTION_LIMIT", 0.0),
         **{f"without expert {name}": _without_expert(name) for name in experts.EXPERTS},
         **{f"without view {view.name.lower()}": _without_view(view) for view in View},
         "without stuck": lambda: altered(quality.Stillness, "score", _nothing),
@@ -158,7 +158,7 @@ def _best_expert() -> Iterator[None]:
         taken = np.take_along_axis(forecasts, chosen, axis=-1)
         return np.broadcast_to(taken, forecasts.shape)
 
-    with _forecasting(best), altered(next_step, "_CORRECTION_LIMIT", 0.0):
+    with _forecasting(best), altered(next_step, "CORRECTION_LIMIT", 0.0):
         yield
 
 
