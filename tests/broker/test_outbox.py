@@ -254,6 +254,38 @@ def test_an_acknowledgement_is_shown_and_survives(tmp_path: Path, mosquitto: Mos
     assert "Traceback" not in daemon.text()
 
 
+def test_what_was_confirmed_is_not_accepted_not_even_after_kill_9(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    """The same fault on two channels, for longer than `accept_after_s`; nothing was saved since."""
+    config = f"[alerts]\naccept_after_s = 60.0\n{COMMANDS}{PLANT}"
+    rarely = {"ANOMALYD_STATE__SAVE_EVERY_S": "3600"}
+
+    def swing(begin: int, seconds: int) -> None:
+        at_s = START_S + len(QUIET) + begin
+        swings = [(at_s + at, 1e3 * (-1.0) ** at) for at in range(seconds)]
+        publish(mosquitto, [reading(name, when, x) for when, x in swings for name in NAMES])
+
+    with Daemon(tmp_path, mosquitto.port, config, rarely) as daemon:
+        daemon.wait_ready()
+        calm(daemon, mosquitto)
+        with Subscriber(mosquitto, f"{ROOT}/alert/l/m/a") as alerts:
+            swing(0, 5)
+            identity = next(alerts.heard()).document["id"]
+        assert ask(mosquitto, "feedback", id=identity, verdict="confirmed")["ok"]
+        daemon.kill()
+    with Daemon(tmp_path, mosquitto.port, config, rarely) as daemon:
+        daemon.wait_ready()
+        swing(5, 200)
+        daemon.wait_for("anomalyd_regime_changes_total", 1)
+        with Subscriber(mosquitto, f"{ROOT}/alert/l/m/b") as alerts:
+            assert alerts.wait_for(lambda heard: heard.document["accepted"])
+        with Subscriber(mosquitto, f"{ROOT}/alert/l/m/a") as alerts:
+            shown = next(alerts.heard()).document
+        assert (identity, False) == (shown["id"], shown["accepted"])
+        assert 1 == daemon.metric("anomalyd_regime_changes_total")
+
+
 def test_a_channel_in_maintenance_raises_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """And after the end of it, it does again; a restart doesn't end it."""
     in_maintenance = 'anomalyd_channels{state="maintenance"}'
