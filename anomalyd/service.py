@@ -138,6 +138,7 @@ class Service:
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         self._maintenance = maintenance = Maintenance()
+        self._faults: Mapping[str, float] | None = None
         acknowledged: dict[str, Acknowledgement] = {}
         self._courier = Courier(
             root, settings.state.directory, settings.alerts, self._mqtt, self._conditions,
@@ -145,7 +146,7 @@ class Service:
         )  # fmt: skip
         self._commands = Commands(
             root, self._courier, self._mqtt.publish, maintenance, acknowledged, self._retrain,
-            self._judged,
+            self._judged, self._remember,
         )  # fmt: skip
         self._announcer = Announcer(
             root,
@@ -286,6 +287,8 @@ class Service:
         windows = self._maintenance.take()
         if windows is not None:
             self._pipeline.maintain(windows)
+        if self._faults is not None:
+            self._pipeline.remember(self._faults)
         recovery = Recovery(
             self._pipeline, self._intake, self._reorder, self._announcer.tell, self._state.saved_s
         )
@@ -349,6 +352,11 @@ class Service:
         )
         if fault:
             self._retrainer.confirmed()
+
+    def _remember(self, faults: Mapping[str, float]) -> None:
+        # At a start the main thread takes it, for what is done again; no lock: it is one reference.
+        self._faults = faults
+        self._worker.ask(lambda: self._pipeline.remember(faults))
 
     def _on_opened(self, outbox: Outbox) -> None:
         self._commands.remember(outbox)

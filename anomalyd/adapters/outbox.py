@@ -13,7 +13,7 @@ work.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,6 +260,15 @@ class Outbox:
         """The plant's own incidents: alerts that somebody confirmed, oldest first. They are kept
         for good."""
         return [each for each in reversed(self.alerts()) if each.verdict == "confirmed"]
+
+    def faults(self) -> Mapping[str, float]:
+        """Channel -> the end of its last confirmed alert, or the beginning of one that is open."""
+        return dict(
+            self._connection.execute(
+                "SELECT channel, max(coalesce(cleared_s, started_s)) FROM alert "
+                "WHERE verdict = 'confirmed' GROUP BY channel"
+            ).fetchall()
+        )
 
     def find(self, identity: str) -> Record | None:
         """The alert of that id."""

@@ -73,13 +73,16 @@ class AlertStates:
         is open stays so."""
         self._maintained[rows] = until_s
 
-    def judge(self, rows: Rows, times: Floats, fault: bool) -> None:
-        """Somebody says at `times` (B,) that the alerts of the channels in `rows`, open or over,
-        are a `fault`: that is never accepted as the new normal, however long it lasts, nor is what
-        comes in a month after it. Or that they are none."""
+    def judge(self, rows: Rows, fault: bool) -> None:
+        """Somebody says that the open alerts of the channels in `rows` are a `fault`: that is never
+        accepted as the new normal, however long it lasts. Or that they are none."""
         self._fault[rows] = fault & (self._state[rows] == State.FIRING)
         self._accepted[rows] &= not fault
-        self._faulted[rows] = times if fault else -np.inf
+
+    def remember(self, rows: Rows, faulted_s: Floats) -> None:
+        """(B,) when each channel had its last fault, -inf: it has had none. What comes in a month
+        after that isn't accepted as the new normal either."""
+        self._faulted[rows] = faulted_s
 
     def shift(self, rows: Rows, jump_s: float) -> None:
         """The clock that these channels are timed by was set."""
@@ -166,4 +169,5 @@ class AlertStates:
         self._above[rows] = np.where(cleared, 0, above)
         self._below[rows] = np.where(raised | cleared, 0, below)
         self._fault[rows] = fault & ~cleared
+        self._faulted[rows] = np.where(cleared & fault, times, self._faulted[rows])
         return Transitions(raised, updated, cleared, accepted, cleared & fault)

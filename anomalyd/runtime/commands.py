@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -103,11 +103,13 @@ class Commands:
         acknowledged: dict[str, Acknowledgement],
         retrain: Callable[[], None],
         judged: Callable[[Record], None],
+        remember: Callable[[Mapping[str, float]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`acknowledged`: of open alerts, by id; filled here, the announcer looks at it.
         `judged`: is told of an alert of which somebody has said what it was, and of those that
-        are open after a restart."""
+        are open after a restart. `remember`: is told, before it, when every channel had its last
+        confirmed alert."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """(verb, "ok" or "error") -> how many"""
         self._root = f"{root}/command/"
@@ -118,6 +120,7 @@ class Commands:
         self._acknowledged = acknowledged
         self._retrain = retrain
         self._judged = judged
+        self._remember = remember
         self._clock = clock
 
     def take(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -129,6 +132,7 @@ class Commands:
     def remember(self, outbox: Outbox) -> None:
         """What was said before a restart; on the thread `outbox`, when a database was opened."""
         self._maintenance.offer(outbox.maintenance())
+        self._remember(outbox.faults())
         for each in outbox.alerts(open_only=True):
             if each.acknowledged_s is not None:
                 self._acknowledged[each.id] = _acknowledgement(each)
@@ -191,6 +195,7 @@ class Commands:
         at_s = self._clock()
         if not outbox.judge(command.id, command.verdict, at_s, command.by, command.note):
             raise _Refused(f"no alert has the id {command.id}")
+        self._remember(outbox.faults())
         record = outbox.find(command.id)
         if record is not None:
             self._judged(record)

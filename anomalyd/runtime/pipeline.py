@@ -129,6 +129,7 @@ class Pipeline:
         self._score = np.zeros(capacity)
         self._shown = np.full((capacity, 4), np.nan)
         self._maintenance: Sequence[Window] = ()
+        self._faults: Mapping[str, float] = {}
         self.shadow: Shadow | None = None
         """scores beside what serves; None: nothing does"""
         self._assets: dict[str, int] = {}
@@ -190,6 +191,8 @@ class Pipeline:
                 continue
             if self._maintenance:
                 self._maintain(row, channel)
+            if channel.name in self._faults:
+                self._remember([row], [channel.name])
             if channel.asset is not None:
                 self._join(row, channel, channel.asset)
         return found
@@ -246,14 +249,24 @@ class Pipeline:
         if row is None:
             return []
         last, standing = self._last(row), self.open_alerts.open.get(row)
-        is_open = standing is not None and standing.id == identity
-        for states in self._all_states() if is_open or standing is None else ():
-            states.judge(last.rows, last.times, fault)
-        if fault and is_open:
-            return self.open_alerts.stand_again(row, last)
-        if fault:
-            self._expect_again(last.rows)
-        return []
+        if standing is None or standing.id != identity:
+            if fault:
+                self._expect_again(last.rows)
+            return []
+        for states in self._all_states():
+            states.judge(last.rows, fault)
+        return self.open_alerts.stand_again(row, last) if fault else []
+
+    def remember(self, faults: Mapping[str, float]) -> None:
+        """Channel, known or to come -> when it had its last fault; no other has had one."""
+        self._faults = faults
+        listing = self.table.listing()
+        self._remember([row for row, _ in listing], [channel.name for _, channel in listing])
+
+    def _remember(self, rows: Sequence[int], names: Sequence[str]) -> None:
+        faulted_s = np.array([self._faults.get(name, -np.inf) for name in names])
+        for states in self._all_states():
+            states.remember(np.array(rows, dtype=np.intp), faulted_s)
 
     def _expect_again(self, rows: Rows) -> None:
         self._scorer.expect_again(rows)

@@ -82,6 +82,19 @@ def test_what_people_said_is_kept(outbox: Outbox) -> None:
     )
 
 
+def test_the_last_fault_of_each_channel_is_told(outbox: Outbox) -> None:
+    """An end, or a beginning where it is open; of what was confirmed alone."""
+    for seq, identity, channel in ((1, "a", "x"), (3, "b", "x"), (5, "c", "y"), (6, "d", "z")):
+        outbox.add([transition(seq, "raised", identity, channel)])
+    outbox.add([transition(7, "cleared", "b", "x"), transition(8, "cleared", "a", "x")])
+    assert {} == outbox.faults()
+    for identity in "abc":
+        outbox.judge(identity, "confirmed", 9.0, None, None)
+    outbox.judge("a", "false_alarm", 9.0, None, None)
+    outbox.judge("d", "false_alarm", 9.0, None, None)
+    assert {"x": 7.0, "y": 5.0} == outbox.faults()
+
+
 def test_maintenance_begins_and_ends(outbox: Outbox) -> None:
     windows = [Window("a/*", 50.0, 1.0, None, None), Window("b", 20.0, 1.0, None, None)]
     outbox.maintain(windows, (), 1.0)

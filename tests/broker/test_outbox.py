@@ -286,6 +286,36 @@ def test_what_was_confirmed_is_not_accepted_not_even_after_kill_9(
         assert 1 == daemon.metric("anomalyd_regime_changes_total")
 
 
+def test_no_replay_accepts_what_was_confirmed(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Killed long after `accept_after_s`, with all of it in the journal alone: what is done again
+    is what was done. The same fault on two channels, one of them confirmed."""
+    config = f"[alerts]\naccept_after_s = 60.0\n{COMMANDS}{PLANT}"
+    rarely = {"ANOMALYD_STATE__SAVE_EVERY_S": "3600"}
+    begin = START_S + len(QUIET)
+
+    def swing(first: int, last: int) -> None:
+        swings = [(begin + at, 1e3 * (-1.0) ** at) for at in range(first, last)]
+        publish(mosquitto, [reading(name, when, x) for when, x in swings for name in NAMES])
+
+    with Daemon(tmp_path, mosquitto.port, config, rarely) as daemon:
+        daemon.wait_ready()
+        calm(daemon, mosquitto)
+        with Subscriber(mosquitto, f"{ROOT}/alert/l/m/a") as alerts:
+            swing(0, 5)
+            identity = next(alerts.heard()).document["id"]
+        assert ask(mosquitto, "feedback", id=identity, verdict="confirmed")["ok"]
+        swing(5, 200)
+        daemon.wait_for(SCORED, (len(QUIET) + 200) * len(NAMES))
+        daemon.wait_for("anomalyd_regime_changes_total", 1)
+        daemon.kill()
+    with Daemon(tmp_path, mosquitto.port, config, rarely) as daemon:
+        daemon.wait_ready()
+        assert 1 == daemon.metric("anomalyd_regime_changes_total")
+    with reader(tmp_path) as outbox:
+        told = [msgspec.json.decode(each.document) for each in outbox.history(identity)]
+    assert {False} == {each["accepted"] for each in told}
+
+
 def test_a_channel_in_maintenance_raises_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """And after the end of it, it does again; a restart doesn't end it."""
     in_maintenance = 'anomalyd_channels{state="maintenance"}'

@@ -204,16 +204,16 @@ def test_an_acceptance_is_told_once() -> None:
 
 
 def test_what_is_called_a_fault_is_never_accepted() -> None:
-    """And is none any more where that was taken back, or where it has ended."""
+    """And is none any more where that was taken back; its end is told."""
     states = firing()
-    states.judge(ONE, np.array([0.0]), fault=True)
+    states.judge(ONE, fault=True)
     assert quarantined(states, 1e6)
     assert [False] == states.advance(
         ONE, np.array([1e6]), np.array([1.5]), np.zeros(1, dtype=np.int8), np.zeros(1, np.bool_)
     ).accepted.tolist()
-    states.judge(ONE, np.array([0.0]), fault=False)
+    states.judge(ONE, fault=False)
     assert not quarantined(states, 1e6)
-    states.judge(ONE, np.array([0.0]), fault=True)
+    states.judge(ONE, fault=True)
     over = [
         states.advance(
             ONE,
@@ -225,12 +225,30 @@ def test_what_is_called_a_fault_is_never_accepted() -> None:
         for at in range(1, RULES.clear_readings + 3)
     ]
     assert [at == RULES.clear_readings for at in range(1, len(over) + 1)] == over
-    states.judge(ONE, np.array([2e6]), fault=True)  # nothing is open there
-    for month, lasts in ((0.0, True), (3e6, False)):
-        for at in range(20):
-            advance(states, 2e6 + month + at, 1.5 * (at > 10))
-        assert lasts == quarantined(states, 2e6 + month + 150.0)
-        states.judge(ONE, np.array([2e6]), fault=True)
+
+
+def lasting_after(states: AlertStates, time_s: float) -> bool:
+    """Whether what has lasted for longer than `accept_after_s` since then teaches nothing."""
+    for at in range(20):
+        advance(states, time_s + at, 1.5 * (at > 10))
+    lasts = quarantined(states, time_s + 150.0)
+    for at in range(20):
+        advance(states, time_s + 200.0 + at, 0.0)
+    return lasts
+
+
+def test_a_month_after_a_fault_nothing_is_accepted() -> None:
+    """After its end, or the time that is remembered, until that is taken back."""
+    states = firing()
+    states.judge(ONE, fault=True)
+    for at in range(RULES.clear_readings):
+        advance(states, 1e6 + at, 0.0)
+    assert lasting_after(states, 1e6 + 29 * 86400.0)
+    assert not lasting_after(states, 1e6 + 31 * 86400.0)
+    states.remember(ONE, np.array([1e7]))
+    assert lasting_after(states, 1e7)
+    states.remember(ONE, np.array([-np.inf]))
+    assert not lasting_after(states, 1e7 + 1e3)
 
 
 def test_a_channel_that_is_forgotten_begins_anew() -> None:

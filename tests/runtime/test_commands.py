@@ -1,7 +1,7 @@
 """A command is followed and answered, or refused with a reason in one line; a retained one is not
 looked at; what can't be kept has no effect."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Desk:
         self.told: list[Transition] = []
         self.retrained = 0
         self.judged: list[tuple[str, str | None]] = []
+        self.faults: Mapping[str, float] = {}
         self.replies: list[tuple[str, Any]] = []
         self.commands = Commands(
             "anomalyd/main",
@@ -41,6 +42,7 @@ class Desk:
             self.acknowledged,
             self._retrain,
             self._judge,
+            self._remember,
             lambda: NOW_S,
         )
 
@@ -49,6 +51,9 @@ class Desk:
 
     def _judge(self, alert: Record) -> None:
         self.judged.append((alert.id, alert.verdict))
+
+    def _remember(self, faults: Mapping[str, float]) -> None:
+        self.faults = faults
 
     def do(self, task: Any) -> None:
         task()
@@ -159,3 +164,16 @@ def test_a_verdict_is_handed_on_and_once_more_after_a_restart(desk: Desk) -> Non
     assert desk.outbox
     desk.commands.remember(desk.outbox)
     assert [(ALERT.id, "confirmed")] == desk.judged
+
+
+def test_of_every_channel_the_last_fault_is_told(desk: Desk) -> None:
+    """After every verdict, and after a restart; also of those that are over."""
+    assert desk.outbox
+    desk.ask("feedback", encoded(id=ALERT.id, verdict="confirmed"))
+    told = {ALERT.channel: 0.0}
+    assert told == desk.faults
+    desk.faults = {}
+    desk.commands.remember(desk.outbox)
+    assert told == desk.faults
+    desk.ask("feedback", encoded(id=ALERT.id, verdict="false_alarm"))
+    assert {} == desk.faults

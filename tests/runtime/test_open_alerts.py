@@ -150,6 +150,25 @@ def test_a_fault_that_was_confirmed_alarms_again() -> None:
     assert 10 == raised[True] > raised[False]
 
 
+def test_nothing_is_accepted_after_a_fault_that_is_remembered() -> None:
+    """On a channel that is known, or to come; a verdict on another alert takes nothing back."""
+    for before in (False, True):
+        faults = {"quiet": START_S}
+        run = Run(SLOW_TO_RAISE)
+        if before:
+            run.pipeline.remember(faults)
+        (row,) = run.add("quiet")
+        if not before:
+            run.pipeline.remember(faults)
+        run.live(row, noise(1000))
+        run.pipeline.judge("quiet", "another", fault=False)
+        run.live(row, 8.0 + noise(400, seed=1), start=1000.0)
+        assert 0 == run.pipeline.open_alerts.regime_changes
+        run.pipeline.remember({})
+        run.live(row, 8.0 + noise(2, seed=2), start=1400.0)
+        assert 1 == run.pipeline.open_alerts.regime_changes
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 
