@@ -58,6 +58,7 @@ from anomalyd.runtime.history import History
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.journal import DAMAGED, Journal
+from anomalyd.runtime.journal_entry import Asked
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.receipts import NOTHING_SIFTED
@@ -244,7 +245,6 @@ class Service:
                 self._announcer.tell(Outcome.of(recalled.cleared))
             self._recover()
             self._courier.close_unknown(self._pipeline.open_ids)
-            self._journal.start()
             self._worker.start()
             self._mqtt.start()
             stack.callback(self._mqtt.stop)
@@ -284,16 +284,16 @@ class Service:
 
     def _recover(self) -> None:
         """Do again what was done since the state that is restored."""
-        windows = self._maintenance.take()
-        if windows is not None:
-            self._pipeline.maintain(windows)
         if self._faults is not None:
             self._pipeline.remember(self._faults)
         recovery = Recovery(
             self._pipeline, self._intake, self._reorder, self._announcer.tell, self._state.saved_s
         )
-        self._journal.replay(self._state.journal, self._intake.reopen, recovery.again)
-        recovery.finish(time.time())
+        self._journal.replay(self._state.journal, recovery.find, recovery.again)
+        jump_s = recovery.finish(time.time())
+        self._journal.start()
+        if jump_s:
+            self._journal.note(Asked.SHIFT, np.empty(0, dtype=np.intp), jump_s)
         if self._journal.replayed or DAMAGED in self._conditions.now():
             self._state.hurry()
 
@@ -302,7 +302,7 @@ class Service:
         into the segment that begins here, and is held back again after a restart."""
         number = self._journal.mark()
         for heard_s, readings in self._reorder.held() if self._reorder else ():
-            self._journal.keep(readings, NOTHING_SIFTED, heard_s)
+            self._journal.keep(readings, NOTHING_SIFTED, heard_s, sync=True)
         return number
 
     def _command_subscriptions(self, settings: Settings) -> list[str]:

@@ -65,7 +65,8 @@ class Segments:
         return sorted(self._sizes)
 
     def open(self, number: int) -> None:
-        """Begin a segment, which is appended to from now on."""
+        """Begin a segment, which is appended to from now on; the disk has the one before."""
+        self.sync()
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -79,13 +80,19 @@ class Segments:
             raise
 
     def append(self, records: bytes) -> None:
-        """All of it, or nothing: what was written by half is written over by the next."""
+        """All of it, or nothing."""
         if self._descriptor is None:
             raise OSError("no segment is open")
-        at, rest = self._sizes[self._number], memoryview(records)
-        while rest:
-            written = os.pwrite(self._descriptor, rest, at)
-            at, rest = at + written, rest[written:]
+        begin, rest = self._sizes[self._number], memoryview(records)
+        at = begin
+        try:
+            while rest:
+                written = os.pwrite(self._descriptor, rest, at)
+                at, rest = at + written, rest[written:]
+        except OSError:
+            # Whole records of it would stand behind a shorter one that is written over it.
+            os.ftruncate(self._descriptor, begin)
+            raise
         self._sizes[self._number] = at
 
     def sync(self) -> None:

@@ -73,6 +73,10 @@ class AlertStates:
         is open stays so."""
         self._maintained[rows] = until_s
 
+    def maintained_until(self, rows: Rows) -> Floats:
+        """(B,) what `maintain` was told last."""
+        return self._maintained[rows]
+
     def judge(self, rows: Rows, fault: bool) -> None:
         """Somebody says that the open alerts of the channels in `rows` are a `fault`: that is never
         accepted as the new normal, however long it lasts. Or that they are none."""

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from anomalyd.adapters.segments import Segments, record
 from anomalyd.detection.channels import ChannelTable
-from anomalyd.detection.reading import NOTHING, Readings, Rows
+from anomalyd.detection.reading import NOTHING, Floats, Readings, Rows
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.journal_entry import Asked, Channels, Entry, decode, encode, of_rows
 from anomalyd.runtime.receipts import NOTHING_SIFTED, Receipts, Sifted
@@ -213,6 +213,7 @@ class Journal:
         now_s: float,
         dead: Rows | None = None,
         urgent: bool = False,
+        sync: bool = False,
     ) -> None:
         """These were asked for at `now_s`, on the listener's clock: let them survive, then
         acknowledge. `dead`: channels whose end was announced among them. `urgent`: wait for that a
@@ -220,11 +221,16 @@ class Journal:
         asked = [(Asked.SCORE, readings, sifted)]
         if dead is not None and dead.size:
             asked.append((Asked.DEAD, of_rows(dead, now_s), NOTHING_SIFTED))
-        self._hand(asked, now_s, urgent)
+        self._hand(asked, now_s, urgent, sync)
 
     def note(self, asked: Asked, rows: Rows, now_s: float, urgent: bool = False) -> None:
         """This was asked, beside readings; before channels are retired, while they have names."""
         self._hand([(asked, of_rows(rows, now_s), NOTHING_SIFTED)], now_s, urgent)
+
+    def note_maintenance(self, rows: Rows, until_s: Floats) -> None:
+        """These channels are in maintenance until then (B,), -inf: in none."""
+        until = Readings(rows, until_s, np.zeros(rows.size))
+        self._hand([(Asked.MAINTAIN, until, NOTHING_SIFTED)], 0.0)
 
     def mark(self) -> int:
         """Begin a segment, of what comes after the columns were copied; its number. It goes on

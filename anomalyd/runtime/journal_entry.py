@@ -38,6 +38,8 @@ class Asked(IntEnum):
     """nobody listened until then"""
     SHIFT = 5
     """the listener's clock was set, by `now_s`"""
+    MAINTAIN = 6
+    """these channels are in maintenance until `readings.times`"""
 
 
 @dataclass(frozen=True, slots=True)

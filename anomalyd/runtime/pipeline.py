@@ -234,6 +234,15 @@ class Pipeline:
         for row, channel in self.table.listing():
             self._maintain(row, channel)
 
+    def maintained(self) -> tuple[Rows, Floats]:
+        """Rows in use, and until when each is in maintenance; -inf: in none."""
+        rows = self.table.rows()
+        return rows, self._states.maintained_until(rows)
+
+    def maintain_again(self, rows: Rows, until_s: Floats) -> None:
+        """What `maintained` said before a restart."""
+        self._states.maintain(rows, until_s)
+
     def _maintain(self, row: int, channel: Channel) -> None:
         for states in self._all_states():
             states.maintain(np.array([row]), until_s(self._maintenance, channel.name))

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 8192  # readings that are scored in one step
 _SET_BACK_S = 1.0
+_NONE: Rows = np.empty(0, dtype=np.intp)
 
 
 class Recovery:
@@ -58,16 +59,28 @@ class Recovery:
             self._score(entry)
             return
         self._step()
+        if entry.asked == Asked.MAINTAIN:
+            self._pipeline.maintain_again(entry.readings.rows, entry.readings.times)
+            return
         self._asked[entry.asked](entry.readings.rows, entry.now_s)
 
-    def finish(self, now_s: float) -> None:
+    def find(self, topic: str, name: str) -> int | None:
+        """The row of a channel; a new one comes after what was scored without it."""
+        if self._pipeline.table.find(name) is None:
+            self._step()
+        return self._intake.reopen(topic, name)
+
+    def finish(self, now_s: float) -> float:
         """There is no more; `now_s` on the listener's clock. Where that was set back meanwhile,
-        what is timed by it goes back too, or its readings would be late until then."""
+        what is timed by it goes back too, or its readings would be late until then: by how much,
+        for the journal."""
         self._step()
         back_s = self._newest_s - now_s
         if back_s > _SET_BACK_S:
             log.warning("the host's clock was set back by %.3g s while the daemon was down", back_s)
-            self._shift(np.empty(0, dtype=np.intp), -back_s)
+            self._shift(_NONE, -back_s)
+            return -back_s
+        return 0.0
 
     def _score(self, entry: Entry) -> None:
         readings = entry.readings

@@ -145,6 +145,8 @@ class Worker:
         windows = self._maintenance.take()
         if windows is not None:
             self._pipeline.maintain(windows)
+            if self._journal:
+                self._journal.note_maintenance(*self._pipeline.maintained())
         while not self._changes.empty():
             self._changes.get()()
         self._follow_clock()

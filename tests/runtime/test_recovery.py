@@ -151,6 +151,28 @@ def _fresh(life: Life) -> Pipeline:
     return life.pipeline
 
 
+@pytest.mark.parametrize("until", [np.inf, -np.inf])
+def test_maintenance_holds_from_when_it_began(until: float) -> None:
+    """Not from the restart on: what was raised before it stands, and what it kept back is not."""
+    one, again = Life(), Life()
+    asked = asked_of_a_plant()
+    end_s = START_S + 420.0
+    asked[335:335] = [
+        entry(Asked.MAINTAIN, 0.0, Readings(np.arange(4), np.full(4, until), np.zeros(4)))
+    ]
+    asked.append(entry(Asked.MAINTAIN, 0.0, Readings(np.arange(4), np.full(4, end_s), np.zeros(4))))
+    for each in asked:
+        one.ask(each)
+    recovery = again.recovery()
+    for each in asked:
+        recovery.again(each)
+    recovery.finish(np.inf)
+    assert one.told_ids() == again.told_ids()
+    assert one.pipeline.open_ids() == again.pipeline.open_ids()
+    dead = {alert.channel for alert in again.alerts if alert.kind == "stale"} - {"b"}
+    assert dead == ({"c"} if until < 0.0 else set())
+
+
 def test_a_clock_that_was_set_back_while_nobody_looked_makes_nothing_late() -> None:
     """As on a machine whose clock has no battery."""
     life, year_s = Life(), 3.2e7
