@@ -382,6 +382,7 @@ class Service:
             ]
         if serving != self._served:
             self._conditions.end("model")
+            self._state.hurry()
         self._served = serving
         document = {
             "step": step,
@@ -564,6 +565,8 @@ class Service:
         self._announcer.publish_scores(settings.alerts.publish_scores)
         self._intake.skew.max_s = settings.channels.max_skew_s
         self._worker.pace(settings.ingest.linger_s, settings.channels.retire_after_s)
+        # The journal has what came before under the rules of before.
+        self._state.hurry()
         done.set()
 
     def _listen(self, now_s: float) -> None:

@@ -33,7 +33,8 @@ def record(*pieces: bytes) -> bytes:
 
 class Segments:
     """The segments in one folder; the one that is open is appended to. Every method but `read` may
-    raise OSError, and `append` has then appended nothing."""
+    raise OSError; of what `append` was then given, nothing is read back, unless the disk refuses to
+    cut it off too."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -100,7 +100,12 @@ class Store:
 
     def generations(self) -> Iterator[Generation | StateError]:
         """Newest first; what can't be used as an error of one line."""
-        for number in self._numbers():
+        try:
+            numbers = self._numbers()
+        except OSError as error:
+            yield StateError(f"{self._folder}: {error.strerror}")
+            return
+        for number in numbers:
             try:
                 yield self._read(number)
             except StateError as error:
@@ -118,7 +123,8 @@ class Store:
             return self._write(number, arrays, about, version, created_s)
         finally:
             # Also after a failure: what it has left would fill a full disk further.
-            self._tidy(number)
+            with suppress(OSError):
+                self._tidy(number)
 
     def _write(
         self,
@@ -161,9 +167,10 @@ class Store:
         return sorted({int(each[1]) for each in found if each and not each[3]}, reverse=True)
 
     def _names(self) -> list[str]:
+        """Raises OSError: what can't be listed is not empty, its numbers are taken."""
         try:
             return sorted(path.name for path in self._folder.iterdir())
-        except OSError:
+        except FileNotFoundError:
             return []
 
     def _tidy(self, newest: int) -> None:

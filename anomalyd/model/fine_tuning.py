@@ -62,6 +62,12 @@ class Tuned:
     """what `fine_tune` goes on from, if it isn't"""
 
 
+def enough(segments: Sequence[Segment], seed: int) -> bool:
+    """There is something in `segments` to learn from."""
+    plan = FineTuningPlan()
+    return bool(sample(segments, plan.length, plan.most_pieces, seed))
+
+
 def fine_tune(
     champion: NextStep,
     segments: Sequence[Segment],

@@ -7,6 +7,7 @@ counted by its reason, told once in a while, and costs the others nothing.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -160,6 +161,21 @@ class Intake:
         """Channel -> the topic that it speaks on."""
         table = self._pipeline.table
         return {table[row].name: topic for row, topic in self._topic_of.items()}
+
+    def ahead_s(self) -> dict[str, float]:
+        """Channel -> how far its times are ahead of the host's clock, of those that told any."""
+        listing = self._pipeline.table.listing()
+        ahead_s = self.skew.told(np.array([row for row, _ in listing], dtype=np.intp))
+        names = [channel.name for _, channel in listing]
+        return {
+            name: ahead
+            for name, ahead in zip(names, ahead_s.tolist(), strict=True)
+            if not math.isnan(ahead)
+        }
+
+    def recall_ahead(self, ahead_s: Mapping[int, float]) -> None:
+        """Row -> what `ahead_s` said before a restart; NaN: nothing."""
+        self.skew.recall(np.array(list(ahead_s), dtype=np.intp), np.array(list(ahead_s.values())))
 
     def topic(self, row: int) -> str:
         """What the channel speaks on; "" where nobody knows."""

@@ -3,7 +3,8 @@
 The journal hands in its entries in order; `finish` comes after the last. Called on the main thread,
 before the pipeline's own runs. Alerts are told again under the ids that they had, and the outbox
 knows those that it has. Nothing here may look at a clock but that of the entries: what comes of
-them must be what came of them before.
+them must be what came of them before, up to the last bits of a network's steps, which depend on
+who else is in them. Verdicts of the database are known from the beginning, later ones too.
 """
 
 from __future__ import annotations
@@ -127,5 +128,6 @@ class Recovery:
     def _shift(self, rows: Rows, jump_s: float) -> None:
         self._newest_s += jump_s
         self._pipeline.shift(jump_s)
+        self._intake.skew.shift(jump_s)
         if self._reorder is not None:
             self._reorder.shift(jump_s)

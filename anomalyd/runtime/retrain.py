@@ -261,21 +261,24 @@ class Retrainer:
         )
         readings = sum(each.times.size for each in known)
         if readings < self._rules.least_readings:
-            self.results["too-little"] += 1
-            log.info(
-                "models: not retrained, %s: %d readings of history, retrain.least_readings is %d",
-                this.why, readings, self._rules.least_readings,
-            )  # fmt: skip
+            least = self._rules.least_readings
+            self._wait_for_more(
+                this, f"{readings} readings of history, retrain.least_readings is {least}"
+            )
             return
-        self._do(lambda: self._pipeline.drift.reset(np.array(self._trial.rows())))
         first, last = min(each.times[0] for each in known), max(each.times[-1] for each in known)
         learnt, held = split(known, last - _HELD_OUT * (last - first))
-        about = f"{this.why}; {readings} readings of {len(plant.channels)} channels"
-        self._step("started", "", about)
         # Only here: what serves needs no torch, and doesn't wait or pay for it.
         load_torch()
+        from anomalyd.model.fine_tuning import enough
         from anomalyd.runtime.gate import judge
 
+        if not enough(learnt, self._rules.seed):
+            self._wait_for_more(this, "of no channel enough readings count as normal yet")
+            return
+        self._do(lambda: self._pipeline.drift.reset(np.array(self._trial.rows())))
+        about = f"{this.why}; {readings} readings of {len(plant.channels)} channels"
+        self._step("started", "", about)
         champion = self._trial.network(self._trial.current)
         challenger = self._tune(champion, learnt)
         report = judge(
@@ -285,6 +288,10 @@ class Retrainer:
         )  # fmt: skip
         self.progress = 0.0
         self._enter(challenger, report, float(first), float(last))
+
+    def _wait_for_more(self, this: Round, why: str) -> None:
+        self.results["too-little"] += 1
+        log.info("models: not retrained, %s: %s", this.why, why)
 
     def _tune(self, champion: NextStep, learnt: Sequence[Segment]) -> NextStep:
         from anomalyd.model.fine_tuning import FineTuningPlan, fine_tune

@@ -48,6 +48,15 @@ class Skew:
         self._ahead -= jump_s
         self.behind_s = self._typical(self._ahead[~np.isnan(self._ahead)])
 
+    def told(self, rows: Rows) -> Floats:
+        """(B,) what each channel said last; NaN: nothing."""
+        return self._ahead[rows]
+
+    def recall(self, rows: Rows, ahead_s: Floats) -> None:
+        """What `told` said before a restart: who speaks first after it overrules nobody."""
+        self._ahead[rows] = ahead_s
+        self.behind_s = self._typical(self._ahead[~np.isnan(self._ahead)])
+
     def forget(self, row: int) -> None:
         """The channel is retired."""
         self._ahead[row] = np.nan

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
+import numpy as np
 
 from anomalyd import __version__
 from anomalyd.adapters import store
@@ -49,6 +50,8 @@ class About(msgspec.Struct, frozen=True):
     facts: Facts
     journal: int = 0
     """first segment of the journal whose readings are not in it"""
+    ahead_s: dict[str, float] = {}
+    """channel -> how far its times were ahead of the host's clock; of those that have their own"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class _Copy:
 
     memory: Memory
     topics: dict[str, str]
+    ahead_s: dict[str, float]
     readings: int
     taken_s: float
     journal: int
@@ -151,7 +155,8 @@ class StateKeeper:
             self._lock.close()
 
     def hurry(self) -> None:
-        """Save as soon as the pipeline runs: what was replayed need not be once more."""
+        """Save as soon as the pipeline is between two batches: what came before need not, or must
+        not, be done again. From any thread."""
         self._due_s = 0.0
 
     # --- on the pipeline's thread -----------------------------------------------------------
@@ -179,7 +184,8 @@ class StateKeeper:
     def _copy(self) -> _Copy:
         readings = self._readings_before + self._pipeline.readings_scored
         kept = memory.remember(self._pipeline, self._streams)
-        return _Copy(kept, self._intake.topics(), readings, time.time(), self._mark())
+        topics, ahead_s = self._intake.topics(), self._intake.ahead_s()
+        return _Copy(kept, topics, ahead_s, readings, time.time(), self._mark())
 
     # --- on its own thread ------------------------------------------------------------------
 
@@ -195,7 +201,7 @@ class StateKeeper:
             if self._lock is None:
                 self._lock = store.lock(self._directory)
             about = msgspec.json.encode(
-                About(copy.readings, copy.topics, copy.memory.facts, copy.journal)
+                About(copy.readings, copy.topics, copy.memory.facts, copy.journal, copy.ahead_s)
             )
             self._store.save(copy.memory.arrays, about, __version__, copy.taken_s)
         except (OSError, MemoryError, ServiceFailed) as error:
@@ -234,6 +240,9 @@ class StateKeeper:
         self._intake.adopt(
             {row: about.topics.get(channel, "") for channel, row in recalled.rows.items()},
             time.monotonic(),
+        )
+        self._intake.recall_ahead(
+            {row: about.ahead_s.get(channel, np.nan) for channel, row in recalled.rows.items()}
         )
         return recalled
 

@@ -127,6 +127,24 @@ def test_a_save_that_fails_leaves_those_before_and_no_litter(tmp_path: Path) -> 
     assert 2 == newest(Store(tmp_path)).number
 
 
+def test_a_folder_that_cannot_be_listed_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save would begin again at 1, and be older than all that is there."""
+    kept = saved(tmp_path, 3)
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", refuse)
+        with pytest.raises(PermissionError):
+            kept.save(ARRAYS, b"{}", "1.2", 1e9)
+        (found,) = kept.generations()
+        assert "state: Permission denied" in str(found)
+    assert 3 == newest(kept).number
+
+
 def test_one_process_has_the_directory(tmp_path: Path) -> None:
     """The second is refused by name; a process that is gone has let go."""
     mine = store.lock(tmp_path / "new")

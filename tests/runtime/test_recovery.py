@@ -179,9 +179,17 @@ def test_a_clock_that_was_set_back_while_nobody_looked_makes_nothing_late() -> N
     row, at_s = np.array([3]), START_S + np.arange(100.0)
     life.ask(entry(Asked.SCORE, at_s[-1], Readings(np.full(100, 3), at_s, np.sin(at_s))))
     life.recovery(at_s[-1]).finish(at_s[-1] - year_s)
+    assert 0.0 == life.intake.skew.behind_s
     now_s = at_s[-1:] - year_s + 1.0
     life.told(life.pipeline.step(Readings(row, now_s, np.zeros(1)), now_s))
     assert {} == life.pipeline.rejected
+
+
+def test_sensors_whose_clocks_were_not_set_are_not_from_the_future() -> None:
+    life, year_s = Life(), 3.2e7
+    life.intake.skew.recall(np.arange(3), np.zeros(3))
+    life.recovery(START_S).finish(START_S - year_s)
+    assert life.intake.skew.behind_s == pytest.approx(year_s)
 
 
 def test_readings_of_streams_that_hold_nothing_back_are_not_held() -> None:

@@ -243,6 +243,17 @@ def test_with_too_little_history_it_waits(tmp_path: Path) -> None:
     assert not [each for each in site.store.list() if each.version != SHIPPED]
 
 
+def test_where_nothing_counts_as_normal_yet_it_waits(tmp_path: Path) -> None:
+    """As in a plant's first minutes: that is no failure, and nothing has begun."""
+    site = Site(tmp_path, Retrain(every_h=0.0, least_readings=50), threads=False)
+    with site.turning():
+        site.store.request()
+        site.turn(140)
+    assert 1 == site.retrainer.results["too-little"]
+    assert not site.steps
+    assert not site.conditions.now()
+
+
 def test_it_yields_while_the_daemon_is_busy_and_stops_within_a_second(tmp_path: Path) -> None:
     """Training waits, and a stop is followed in the middle of it."""
     site = Site(tmp_path, Retrain(every_h=0.0, least_readings=1000, steps=100_000))

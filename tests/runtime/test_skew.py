@@ -41,6 +41,19 @@ def test_a_clock_set_back_costs_nothing_even_where_few_speak() -> None:
     assert skew.behind_s > 0.0
 
 
+def test_who_speaks_first_after_a_restart_overrules_nobody() -> None:
+    """Nor need most speak again before a host that is behind is known to be."""
+    before, rows = Skew(10, 60.0), np.arange(10)
+    ahead(before, *((row, 0.1) for row in range(10)))
+    after = Skew(10, 60.0)
+    after.recall(rows, before.told(rows))
+    assert [True] * 3 == ahead(after, (0, YEAR_S), (1, YEAR_S), (2, YEAR_S))
+    before.shift(-YEAR_S)
+    again = Skew(10, 60.0)
+    again.recall(rows, before.told(rows))
+    assert [False] == ahead(again, (0, YEAR_S))
+
+
 def test_one_sensor_alone_does_not_overrule_the_host() -> None:
     skew = Skew(10, 60.0)
     assert [True, True] == ahead(skew, (0, YEAR_S), (1, YEAR_S))

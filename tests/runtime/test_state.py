@@ -151,6 +151,18 @@ def test_a_restored_topic_still_is_its_channel(opened: Callable[[], Parts]) -> N
     assert [0] == after.intake.silent(time.monotonic() + 15.0, 10.0)
 
 
+def test_whose_clock_is_ahead_is_known_over_a_restart(opened: Callable[[], Parts]) -> None:
+    """What has no time of its own says nothing."""
+    parts = opened()
+    for name in "xy":
+        parts.speak(name)
+    parts.intake.skew.judge(np.array([1]), np.array([0.25]))
+    parts.save()
+    after = opened()
+    after.speak("z")
+    assert {"y": 0.25} == after.intake.ahead_s()
+
+
 def test_readings_are_counted_over_restarts(opened: Callable[[], Parts]) -> None:
     """Where a journal of what came later would begin."""
     parts = opened()
