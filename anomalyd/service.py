@@ -111,7 +111,9 @@ class Service:
         were read. Raises ConfigError, ModelError."""
         _want_streams(settings)
         self._conditions = Conditions()
-        self._store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
+        self._store = registry.open_store(
+            settings.state.directory, settings.retrain.keep_models, settings.streams, folder
+        )
         served = registry.load(settings.streams, folder, settings.channels.max, self._store)
         self._settings = settings
         self._models = list(served.models)

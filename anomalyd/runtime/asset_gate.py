@@ -97,10 +97,11 @@ def _log_score(
     metrics |= {"gain": gain, "gain_at_least": sure}
     if sure > _RULES.gain:
         return ""
-    return f"log-score on held-out rows {gain:+.3f} nats (at least {sure:+.3f}), not {_RULES.gain:+.3f}"
+    words = f"log-score on held-out rows {gain:+.3f} nats (at least {sure:+.3f})"
+    return f"{words}, not {_RULES.gain:+.3f}"
 
 
-def _alarms(old: Floats, new: Floats, rules: GateRules, metrics: dict[str, float]) -> str:
+def _alarms(old: Floats, new: Floats, metrics: dict[str, float]) -> str:
     """Rows further off than nearly all of the champion's, in usual errors of each."""
     limit = float(np.quantile(old, _FAR))
     was, now = int((old > limit).sum()), int((new > limit).sum())
