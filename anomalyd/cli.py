@@ -355,8 +355,8 @@ def _add_models(commands: Any) -> None:
         "  anomalyd models rollback --role next-step\n"
         "  anomalyd models retrain --config my.toml\n"
         "Works on state.directory, whether the daemon runs or not; a running one follows within a\n"
-        "second. `shipped` is what came with the program; of asset:CLASS, the file CLASS.safetensors\n"
-        "that a stream names.",
+        "second. `shipped` is the version that came with the program; of asset:CLASS, the file\n"
+        "CLASS.safetensors that a stream names.",
     )  # fmt: skip
     parser.add_argument("action", choices=("list", "show", "promote", "rollback", "retrain"))
     parser.add_argument("version", nargs="?", metavar="V", help="of show and promote")
