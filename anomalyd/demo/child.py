@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ class Child:
 
     def __enter__(self) -> Self:
         try:
-            with self.log.open("ab") as log, _undisturbed() as mask:
+            with self.log.open("ab") as log, _undisturbed():
                 self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
                     self._command,
                     stdin=subprocess.DEVNULL,
@@ -61,7 +62,7 @@ class Child:
                     stderr=subprocess.STDOUT,
                     env=self._environment,
                     start_new_session=True,
-                    preexec_fn=_before_exec(os.getpid(), mask),  # noqa: PLW1509 - takes no lock
+                    preexec_fn=_before_exec(os.getpid()),  # noqa: PLW1509 - takes no lock
                 )
         except KeyboardInterrupt:
             if self._process is not None:
@@ -126,22 +127,28 @@ class Child:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[set[signal.Signals]]:
-    """Keep Ctrl-C until the fork is over, which would swallow it; what was kept before."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C until the child is known: the fork would swallow it, or leave a child that nobody
+    stops. Blocking it would not do: another thread would take it, and interrupt this one."""
+    kept: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other is ever interrupted
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda number, frame: kept.append(number))
     try:
-        yield {signal.Signals(number) for number in before}
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for which, handler in before.items():
+            signal.signal(which, handler)
+        for each in kept:
+            signal.raise_signal(each)
 
 
-def _before_exec(parent: int, mask: set[signal.Signals]) -> Callable[[], None]:
-    """What the child does before it becomes its program: hear signals again, and on Linux ask to be
-    killed when we die."""
+def _before_exec(parent: int) -> Callable[[], None]:
+    """What the child does before it becomes its program: on Linux, ask to be killed when we die."""
     libc = ctypes.CDLL(None)  # loaded before the fork: a forked child must not load anything
 
     def ask() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if sys.platform != "linux":
             return
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

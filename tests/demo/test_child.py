@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,11 @@ def test_an_interrupt_in_the_middle_of_a_start_is_not_lost(
     popen = subprocess.Popen
 
     def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-        signal.raise_signal(signal.SIGINT)
         started.append(popen(*arguments, **options))
+        # The kernel gives it to any thread; Python interrupts the main one.
+        other = threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,))
+        other.start()
+        other.join()
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", interrupted)

@@ -50,8 +50,13 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row | list[Row]], int]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--only", choices=sorted(CAMPAIGNS), help="one campaign; default: all")
-    parser.add_argument("--times", type=int, help="faults of each; default: as in the README")
+    parser.add_argument(
+        "--only", nargs="+", choices=sorted(CAMPAIGNS), metavar="NAME",
+        help=f"some of {', '.join(CAMPAIGNS)}; default: all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--times", type=int, help="faults of each; default: as in deploy/OPERATING.md"
+    )
     parser.add_argument("--minutes", type=int, help="of the soak; default: 60")
     parser.add_argument("--plot", type=Path, metavar="SVG", help="draw the soak's memory there")
     parser.add_argument(
@@ -65,7 +70,7 @@ def main() -> int:
     )
     CAMPAIGNS["soak"] = (partial(soak.campaign, svg=options.plot), CAMPAIGNS["soak"][1])
     rows: list[Row] = []
-    for name in [options.only] if options.only else CAMPAIGNS:
+    for name in options.only or CAMPAIGNS:
         campaign, times = CAMPAIGNS[name]
         with tempfile.TemporaryDirectory() as directory:
             found = campaign(Path(directory), given[name] or times)

@@ -171,6 +171,8 @@ def row(
     at, resident, descriptors, threads = np.array(samples).T
     warm = at >= at[-1] * _WARM_PARTS / _PART
     grows = slope(at[warm] / 3600.0, resident[warm], _PART - _WARM_PARTS)
+    # A round of retraining that takes longer, on a busy machine, moves a mean but no median.
+    rest = slope(at[warm] / 3600.0, resident[warm], _PART - _WARM_PARTS, np.median)
     retrained = {
         name.split('"')[1]: int(value)
         for name, value in metrics.items()
@@ -187,7 +189,8 @@ def row(
         f"resident memory {resident[0]:.0f} MB at first, {resident[warm][0]:.0f} warm, "
         f"{resident.max():.0f} at most, {resident[-1]:.0f} at last: "
         f"{grows.median:+.2f} MB/h [{grows.low:+.2f}, {grows.high:+.2f}] "
-        f"over {grows.blocks} blocks, {grows.verdict}; "
+        f"over {grows.blocks} blocks, {grows.verdict} "
+        f"(between retrainings {rest.median:+.2f} [{rest.low:+.2f}, {rest.high:+.2f}]); "
         f"descriptors {_told(descriptors[warm])}, threads {_told(threads[warm])}"
     )
     figure = plot.text(at / 60.0, resident, "minutes", "resident memory, MB")

@@ -9,6 +9,7 @@ No normal distribution is assumed, and one odd block moves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -37,13 +38,19 @@ class Slope(NamedTuple):
         return "falls" if self.high < 0.0 else "indistinguishable from 0"
 
 
-def slope(times: NDArray[np.float64], values: NDArray[np.float64], blocks: int) -> Slope:
-    """Of samples (N,) at `times` (N,), rising, cut into so many blocks of equal duration."""
+def slope(
+    times: NDArray[np.float64],
+    values: NDArray[np.float64],
+    blocks: int,
+    middle: Callable[[NDArray[np.float64]], np.float64] = np.mean,
+) -> Slope:
+    """Of samples (N,) at `times` (N,), rising, cut into so many blocks of equal duration; `middle`:
+    what stands for a block."""
     edges = np.linspace(times[0], times[-1], blocks + 1)
     places = np.clip(np.searchsorted(edges, times, "right") - 1, 0, blocks - 1)
     used = np.unique(places)
     at = np.array([times[places == each].mean() for each in used])
-    means = np.array([values[places == each].mean() for each in used])
+    means = np.array([middle(values[places == each]) for each in used])
     first, second = np.triu_indices(used.size, 1)
     found = np.sort((means[second] - means[first]) / (at[second] - at[first]))
     n = used.size
