@@ -347,9 +347,13 @@ class Service:
 
     def _judged(self, alert: Record) -> None:
         fault = alert.verdict == "confirmed"
-        self._worker.ask(
-            lambda: self._tell(Outcome.of(self._pipeline.judge(alert.channel, alert.id, fault)))
-        )
+
+        def judge() -> None:
+            self._tell(Outcome.of(self._pipeline.judge(alert.channel, alert.id, fault)))
+            # What the journal has came before.
+            self._state.hurry()
+
+        self._worker.ask(judge)
         if fault:
             self._retrainer.confirmed()
 

@@ -253,7 +253,7 @@ class Pipeline:
 
     def judge(self, name: str, identity: str, fault: bool) -> list[Alert]:
         """Somebody says whether an alert of this channel is a `fault`: as long as it stands it is
-        not accepted as normal then, and if it was, it is no longer."""
+        not accepted as normal then, and if it was, it is no longer. What is none is accepted."""
         row = self.table.find(name)
         if row is None:
             return []
