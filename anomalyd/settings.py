@@ -312,7 +312,7 @@ class Alerts(Section):
     critical_score: float = Field(2.0, ge=1, description="severity is critical from this score on")
     update_every_s: float = Field(60.0, gt=0, description="a firing alert is updated this often")
     accept_after_s: float = Field(
-        86400.0,
+        3600.0,
         gt=0,
         description="readings under alert are not learnt from; a level that lasts for so long, and "
         "that nobody has confirmed as a fault, is accepted as the new normal",
