@@ -142,7 +142,7 @@ class Service:
         self._intake = Intake(settings.streams, self._pipeline, settings.channels.max_skew_s)
         self._mqtt = self._build_mqtt(settings)
         self._maintenance = maintenance = Maintenance()
-        self._faults: Mapping[str, float] | None = None
+        self._faults: Mapping[str, float] = {}
         acknowledged: dict[str, Acknowledgement] = {}
         self._courier = Courier(
             root, settings.state.directory, settings.alerts, self._mqtt, self._conditions,
@@ -287,8 +287,7 @@ class Service:
 
     def _recover(self) -> None:
         """Do again what was done since the state that is restored."""
-        if self._faults is not None:
-            self._pipeline.remember(self._faults)
+        self._pipeline.remember(self._faults)
         recovery = Recovery(
             self._pipeline, self._intake, self._reorder, self._announcer.tell, self._state.saved_s
         )
@@ -350,15 +349,19 @@ class Service:
 
     def _judged(self, alert: Record) -> None:
         fault = alert.verdict == "confirmed"
-        self._worker.ask(
-            lambda: self._tell(Outcome.of(self._pipeline.judge(alert.channel, alert.id, fault)))
-        )
+
+        def judge() -> None:
+            self._tell(Outcome.of(self._pipeline.judge(alert.channel, alert.id, fault)))
+            # What the journal has came before.
+            self._state.hurry()
+
+        self._worker.ask(judge)
         if fault:
             self._retrainer.confirmed()
 
     def _remember(self, faults: Mapping[str, float]) -> None:
         # At a start the main thread takes it, for what is done again; no lock: it is one reference.
-        self._faults = faults
+        self._faults = {**self._faults, **faults}
         self._worker.ask(lambda: self._pipeline.remember(faults))
 
     def _on_opened(self, outbox: Outbox) -> None:

@@ -314,7 +314,8 @@ class Alerts(Section):
     accept_after_s: float = Field(
         3600.0,
         gt=0,
-        description="readings under alert are not learnt from, but after so long they are",
+        description="readings under alert are not learnt from; a level that lasts for so long, and "
+        "that nobody has confirmed as a fault, is accepted as the new normal",
     )
     quality: tuple[Literal["stuck", "stale"], ...] = Field(
         ("stuck", "stale"), description="what is wrong with a sensor itself and raises an alert"

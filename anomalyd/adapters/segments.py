@@ -67,8 +67,11 @@ class Segments:
 
     def open(self, number: int) -> None:
         """Begin a segment, which is appended to from now on; the disk has the one before."""
-        self.sync()
-        self.close()
+        try:
+            self.sync()
+        finally:
+            # Whatever the disk said: what comes now is looked for in the new one.
+            self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open(self._path(number), flags, 0o640)

@@ -79,9 +79,15 @@ class AlertStates:
 
     def judge(self, rows: Rows, fault: bool) -> None:
         """Somebody says that the open alerts of the channels in `rows` are a `fault`: that is never
-        accepted as the new normal, however long it lasts. Or that they are none."""
-        self._fault[rows] = fault & (self._state[rows] == State.FIRING)
+        accepted as the new normal, however long it lasts. Or that they are none: then they are
+        accepted with the next reading."""
+        firing = self._state[rows] == State.FIRING
+        self._fault[rows] = fault & firing
         self._accepted[rows] &= not fault
+        # What stands since ever is accepted, unless it is a fault.
+        long_ago = 0.0 if fault else -np.inf
+        called = self.waived(rows) if fault else firing
+        self._since[rows] = np.where(called, long_ago, self._since[rows])
 
     def remember(self, rows: Rows, faulted_s: Floats) -> None:
         """(B,) when each channel had its last fault, -inf: it has had none. What comes in a month
@@ -112,6 +118,10 @@ class AlertStates:
         """(B,) why each channel fires, where it does."""
         return self._kind[rows]
 
+    def waived(self, rows: Rows) -> Flags:
+        """(B,) the alert, open or just over, was called none."""
+        return np.isneginf(self._since[rows])
+
     def critical(self, rows: Rows) -> Flags:
         """(B,) the alert has reached the critical score since it was raised."""
         return self._critical[rows]
@@ -127,7 +137,7 @@ class AlertStates:
     def _stays(self, rows: Rows, times: Floats) -> Flags:
         """(B,) whatever stands is not accepted: it was called a fault, or comes after one."""
         stays = self._fault[rows] | (times - self._faulted[rows] < _REMEMBERED_S)
-        return np.asarray(stays & ~self._accepted[rows])
+        return np.asarray(stays & ~self._accepted[rows] & ~self.waived(rows))
 
     def advance(
         self, rows: Rows, times: Floats, scores: Floats, kinds: Codes, warming: Flags

@@ -8,6 +8,7 @@ restart or has no effect. Each gets one reply, with its `request` field; none ra
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import time
 from collections import Counter
@@ -108,8 +109,8 @@ class Commands:
     ) -> None:
         """`acknowledged`: of open alerts, by id; filled here, the announcer looks at it.
         `judged`: is told of an alert of which somebody has said what it was, and of those that
-        are open after a restart. `remember`: is told, before it, when every channel had its last
-        confirmed alert."""
+        are open after a restart. `remember`: is told, before it, when channels had their last
+        confirmed alert, -inf: none is left."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """(verb, "ok" or "error") -> how many"""
         self._root = f"{root}/command/"
@@ -195,9 +196,9 @@ class Commands:
         at_s = self._clock()
         if not outbox.judge(command.id, command.verdict, at_s, command.by, command.note):
             raise _Refused(f"no alert has the id {command.id}")
-        self._remember(outbox.faults())
         record = outbox.find(command.id)
         if record is not None:
+            self._remember({record.channel: outbox.faults().get(record.channel, -math.inf)})
             self._judged(record)
 
     def _maintain(self, outbox: Outbox, command: Maintain) -> str | None:

@@ -173,9 +173,10 @@ class Intake:
             if not math.isnan(ahead)
         }
 
-    def recall_ahead(self, ahead_s: Mapping[int, float]) -> None:
-        """Row -> what `ahead_s` said before a restart; NaN: nothing."""
-        self.skew.recall(np.array(list(ahead_s), dtype=np.intp), np.array(list(ahead_s.values())))
+    def recall_ahead(self, ahead_s: Mapping[int, float], behind_s: float) -> None:
+        """Row -> what `ahead_s` said before a restart, NaN: nothing; and `skew.behind_s`."""
+        rows = np.array(list(ahead_s), dtype=np.intp)
+        self.skew.recall(rows, np.array(list(ahead_s.values())), behind_s)
 
     def topic(self, row: int) -> str:
         """What the channel speaks on; "" where nobody knows."""

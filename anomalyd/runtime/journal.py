@@ -1,6 +1,6 @@
 """The journal: what the pipeline was asked since the last save, so that a kill or a power cut loses
-no reading, and no alert. What changes the rules themselves (a reload, another model) is not in it,
-but makes a save due.
+no reading, and no alert. What changes the rules themselves (a reload, another model, a verdict) is
+not in it, but makes a save due.
 
 | thread   | does                                                                     |
 |----------|---------------------------------------------------------------------------|

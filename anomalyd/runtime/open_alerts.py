@@ -173,7 +173,7 @@ class OpenAlerts:
             labels=channel.labels,
             kind=kind,
             severity=severity,
-            reason=f"{self._preface(over, standing.accepted)}{why}",
+            reason=f"{self._preface(row, over, standing.accepted)}{why}",
             score=documents.number(float(verdicts.score[place])) or 0.0,
             value=float(verdicts.values[place]),
             expected=documents.number(float(verdicts.expected[place])),
@@ -191,11 +191,13 @@ class OpenAlerts:
             accepted=standing.accepted,
         )
 
-    def _preface(self, over: bool, accepted: bool) -> str:
+    def _preface(self, row: int, over: bool, accepted: bool) -> str:
         if not accepted:
             return "over; it was: " if over else ""
-        after = documents.lasted(self._states.rules.accept_after_s)
-        told = f"accepted as the new normal after {after}"
+        why = f"after {documents.lasted(self._states.rules.accept_after_s)}"
+        if self._states.waived(np.array([row]))[0]:
+            why = "as somebody called it a false alarm"
+        told = f"accepted as the new normal {why}"
         return f"over, {told}; it was: " if over else f"{told}: "
 
     def _reason(self, row: int, verdicts: Verdicts, place: int) -> str:

@@ -130,6 +130,7 @@ class Pipeline:
         self._score = np.zeros(capacity)
         self._shown = np.full((capacity, 4), np.nan)
         self._maintenance: Sequence[Window] = ()
+        self._born_maintained: list[int] = []
         self._faults: Mapping[str, float] = {}
         self.shadow: Shadow | None = None
         """scores beside what serves; None: nothing does"""
@@ -192,6 +193,7 @@ class Pipeline:
                 continue
             if self._maintenance:
                 self._maintain(row, channel)
+                self._born_maintained.append(row)
             if channel.name in self._faults:
                 self._remember([row], [channel.name])
             if channel.asset is not None:
@@ -240,6 +242,13 @@ class Pipeline:
         rows = self.table.rows()
         return rows, self._states.maintained_until(rows)
 
+    def take_born_maintained(self) -> tuple[Rows, Floats]:
+        """As `maintained`, of the channels that were added since the last call while anything was
+        in maintenance."""
+        rows = np.array(self._born_maintained, dtype=np.intp)
+        self._born_maintained.clear()
+        return rows, self._states.maintained_until(rows)
+
     def maintain_again(self, rows: Rows, until_s: Floats) -> None:
         """What `maintained` said before a restart."""
         self._states.maintain(rows, until_s)
@@ -254,7 +263,7 @@ class Pipeline:
 
     def judge(self, name: str, identity: str, fault: bool) -> list[Alert]:
         """Somebody says whether an alert of this channel is a `fault`: as long as it stands it is
-        not accepted as normal then, and if it was, it is no longer."""
+        not accepted as normal then, and if it was, it is no longer. What is none is accepted."""
         row = self.table.find(name)
         if row is None:
             return []
@@ -268,13 +277,14 @@ class Pipeline:
         return self.open_alerts.stand_again(row, last) if fault else []
 
     def remember(self, faults: Mapping[str, float]) -> None:
-        """Channel, known or to come -> when it had its last fault; no other has had one."""
-        self._faults = faults
-        listing = self.table.listing()
-        self._remember([row for row, _ in listing], [channel.name for _, channel in listing])
+        """Channel, known or to come -> when it had its last fault, -inf: none is left; of others
+        stays what is known."""
+        self._faults = {**self._faults, **faults}
+        found = {name: row for name in faults if (row := self.table.find(name)) is not None}
+        self._remember([*found.values()], [*found])
 
     def _remember(self, rows: Sequence[int], names: Sequence[str]) -> None:
-        faulted_s = np.array([self._faults.get(name, -np.inf) for name in names])
+        faulted_s = np.array([self._faults[name] for name in names], dtype=np.float64)
         for states in self._all_states():
             states.remember(np.array(rows, dtype=np.intp), faulted_s)
 

@@ -4,7 +4,8 @@ The journal hands in its entries in order; `finish` comes after the last. Called
 before the pipeline's own runs. Alerts are told again under the ids that they had, and the outbox
 knows those that it has. Nothing here may look at a clock but that of the entries: what comes of
 them must be what came of them before, up to the last bits of a network's steps, which depend on
-who else is in them. Verdicts of the database are known from the beginning, later ones too.
+who else is in them. When each channel had its last confirmed fault is known from the beginning,
+later ones too.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ class Skew:
         """by so much the host's clock is behind most channels; 0 where that is no more than
         `max_s`"""
         self._ahead = np.full(capacity, np.nan)
+        self._before = self._ahead.copy()
+        """what was told before the last start"""
 
     def judge(self, rows: Rows, ahead_s: Floats) -> Flags:
         """(B,) readings whose times, so far ahead of the host's clock, are from the future; NaN,
@@ -38,29 +40,47 @@ class Skew:
 
     def look(self) -> None:
         """Hold the host's clock against what the channels said last."""
-        known = self._ahead[~np.isnan(self._ahead)]
-        behind_s = self._typical(known)
-        if known.size >= _QUORUM or behind_s < self.behind_s:
+        words = self._words()
+        behind_s = self._typical(words)
+        if words.size >= _QUORUM or behind_s < self.behind_s:
             self.behind_s = behind_s
 
     def shift(self, jump_s: float) -> None:
         """The host's clock was set; the channels' were not."""
         self._ahead -= jump_s
-        self.behind_s = self._typical(self._ahead[~np.isnan(self._ahead)])
+        self._before -= jump_s
+        words = self._words()
+        few = 0 < words.size < _QUORUM
+        self.behind_s = self._behind(self.behind_s - jump_s) if few else self._typical(words)
 
     def told(self, rows: Rows) -> Floats:
         """(B,) what each channel said last; NaN: nothing."""
-        return self._ahead[rows]
+        return np.where(np.isnan(self._ahead[rows]), self._before[rows], self._ahead[rows])
 
-    def recall(self, rows: Rows, ahead_s: Floats) -> None:
-        """What `told` said before a restart: who speaks first after it overrules nobody."""
-        self._ahead[rows] = ahead_s
-        self.behind_s = self._typical(self._ahead[~np.isnan(self._ahead)])
+    def recall(self, rows: Rows, ahead_s: Floats, behind_s: float) -> None:
+        """What `told` and `behind_s` said before a restart: who speaks first after it overrules
+        nobody."""
+        self._before[rows] = ahead_s
+        words = self._words()
+        self.behind_s = self._typical(words) if words.size >= _QUORUM else behind_s
 
     def forget(self, row: int) -> None:
         """The channel is retired."""
-        self._ahead[row] = np.nan
+        self._ahead[row] = self._before[row] = np.nan
+
+    def _words(self) -> Floats:
+        """What is known of each channel. Who has not spoken since the start would say what it said
+        before it, but for the host's clock, which may have been set meanwhile: by what moves those
+        who have."""
+        heard = ~np.isnan(self._ahead)
+        moved = (self._ahead - self._before)[heard]
+        moved = moved[~np.isnan(moved)]
+        jump_s = float(np.median(moved)) if moved.size >= _QUORUM else 0.0
+        words = np.where(heard, self._ahead, self._before + jump_s)
+        return words[~np.isnan(words)]
 
     def _typical(self, known: Floats) -> float:
-        typical_s = float(np.median(known)) if known.size else 0.0
-        return typical_s if typical_s > self.max_s else 0.0
+        return self._behind(float(np.median(known))) if known.size else 0.0
+
+    def _behind(self, behind_s: float) -> float:
+        return behind_s if behind_s > self.max_s else 0.0

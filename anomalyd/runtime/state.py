@@ -52,6 +52,8 @@ class About(msgspec.Struct, frozen=True):
     """first segment of the journal whose readings are not in it"""
     ahead_s: dict[str, float] = {}
     """channel -> how far its times were ahead of the host's clock; of those that have their own"""
+    behind_s: float = 0.0
+    """how far the host's clock was behind most of them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class _Copy:
     memory: Memory
     topics: dict[str, str]
     ahead_s: dict[str, float]
+    behind_s: float
     readings: int
     taken_s: float
     journal: int
@@ -104,6 +107,7 @@ class StateKeeper:
         self._saved = saved
         self._readings_before = 0
         self._due_s = time.monotonic() + save_every_s
+        self._hurried = False
         self._copies: queue.Queue[_Copy | None] = queue.Queue(maxsize=1)
         self._idle = threading.Event()
         self._idle.set()
@@ -157,21 +161,23 @@ class StateKeeper:
     def hurry(self) -> None:
         """Save as soon as the pipeline is between two batches: what came before need not, or must
         not, be done again. From any thread."""
-        self._due_s = 0.0
+        self._hurried = True
 
     # --- on the pipeline's thread -----------------------------------------------------------
 
     def tick(self) -> None:
         """Copy the columns and hand them over, where that is due. Between two batches only."""
         now = time.monotonic()
-        if now < self._due_s:
+        due = now >= self._due_s
+        if not (due or self._hurried):
             return
-        self._due_s = now + self._every_s
         if not self._idle.is_set():
-            self._conditions.begin(
-                _CONDITION, f"{self._directory}: slow, the last generation is still being written"
-            )
-            return
+            if due:
+                self._due_s = now + self._every_s
+                why = f"{self._directory}: slow, the last generation is still being written"
+                self._conditions.begin(_CONDITION, why)
+            return  # what is in a hurry follows right behind it
+        self._due_s, self._hurried = now + self._every_s, False
         try:
             copy = self._copy()
         except MemoryError as error:
@@ -185,7 +191,8 @@ class StateKeeper:
         readings = self._readings_before + self._pipeline.readings_scored
         kept = memory.remember(self._pipeline, self._streams)
         topics, ahead_s = self._intake.topics(), self._intake.ahead_s()
-        return _Copy(kept, topics, ahead_s, readings, time.time(), self._mark())
+        behind_s = self._intake.skew.behind_s
+        return _Copy(kept, topics, ahead_s, behind_s, readings, time.time(), self._mark())
 
     # --- on its own thread ------------------------------------------------------------------
 
@@ -201,8 +208,11 @@ class StateKeeper:
             if self._lock is None:
                 self._lock = store.lock(self._directory)
             about = msgspec.json.encode(
-                About(copy.readings, copy.topics, copy.memory.facts, copy.journal, copy.ahead_s)
-            )
+                About(
+                    copy.readings, copy.topics, copy.memory.facts, copy.journal, copy.ahead_s,
+                    copy.behind_s,
+                )
+            )  # fmt: skip
             self._store.save(copy.memory.arrays, about, __version__, copy.taken_s)
         except (OSError, MemoryError, ServiceFailed) as error:
             self._fail(error)
@@ -242,7 +252,8 @@ class StateKeeper:
             time.monotonic(),
         )
         self._intake.recall_ahead(
-            {row: about.ahead_s.get(channel, np.nan) for channel, row in recalled.rows.items()}
+            {row: about.ahead_s.get(channel, np.nan) for channel, row in recalled.rows.items()},
+            about.behind_s,
         )
         return recalled
 

@@ -217,6 +217,9 @@ class Worker:
         sifted = self._journal.receipts.sift(messages) if self._journal else NOTHING_SIFTED
         kept = sifted.messages if self._journal else messages
         readings, arrived = self._intake.read(kept, self._clock.offset_s)
+        born, until_s = self._pipeline.take_born_maintained()
+        if born.size and self._journal:
+            self._journal.note_maintenance(born, until_s)
         self._advance(readings, sifted)
         self._measure(arrived)
 

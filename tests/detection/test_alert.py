@@ -237,6 +237,25 @@ def lasting_after(states: AlertStates, time_s: float) -> bool:
     return lasts
 
 
+def test_what_is_called_no_fault_is_accepted_at_once() -> None:
+    """Also after a fault on that channel; and that alone, the next one has to last again."""
+    states = firing()
+    states.remember(ONE, np.zeros(1))
+    states.judge(ONE, fault=False)
+    assert not quarantined(states, 2.0)
+    kinds, scored = np.zeros(1, dtype=np.int8), np.zeros(1, dtype=np.bool_)
+    changed = states.advance(ONE, np.array([2.0]), np.array([1.5]), kinds, scored)
+    assert [True] == changed.accepted.tolist()
+    assert [True] == states.waived(ONE).tolist()
+    for at in range(3, 20):
+        advance(states, float(at), 0.0)
+    for at in range(20, 30):
+        advance(states, float(at), 1.5)
+    assert [State.FIRING] == states.states(ONE).tolist()
+    assert [False] == states.waived(ONE).tolist()
+    assert quarantined(states, 31.0)
+
+
 def test_a_month_after_a_fault_nothing_is_accepted() -> None:
     """After its end, or the time that is remembered, until that is taken back."""
     states = firing()

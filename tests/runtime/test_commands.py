@@ -1,6 +1,7 @@
 """A command is followed and answered, or refused with a reason in one line; a retained one is not
 looked at; what can't be kept has no effect."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -176,4 +177,4 @@ def test_of_every_channel_the_last_fault_is_told(desk: Desk) -> None:
     desk.commands.remember(desk.outbox)
     assert told == desk.faults
     desk.ask("feedback", encoded(id=ALERT.id, verdict="false_alarm"))
-    assert {} == desk.faults
+    assert {ALERT.channel: -math.inf} == desk.faults

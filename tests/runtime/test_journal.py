@@ -1,6 +1,7 @@
 """The journal's rules: durable, then acknowledged, once; replayed as it was; and a disk that fails
 or hangs holds up neither scoring nor the broker."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from anomalyd.detection.reading import NOTHING, Readings
 from anomalyd.runtime import journal
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Message
-from anomalyd.runtime.journal import Journal
+from anomalyd.runtime.journal import CONDITION, Journal
 from anomalyd.runtime.journal_entry import Asked, Entry
 from anomalyd.runtime.receipts import NOTHING_SIFTED
 
@@ -109,6 +110,36 @@ def test_a_mark_parts_what_the_state_has_from_what_it_lacks(tmp_path: Path) -> N
     again.journal.forget(mark)
     again.journal.stop(WITHIN_S)
     assert mark == min(Segments(tmp_path).find())
+
+
+def test_a_disk_that_fails_at_a_mark_parts_them_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after it is looked for behind it, and may be all that is left."""
+    parts = Parts(tmp_path)
+    parts.start()
+    parts.keep("a", 1.0, 1)
+    parts.journal.settle(WITHIN_S)
+    fails = [True]
+    works = os.fdatasync
+
+    def once(descriptor: int) -> None:
+        if fails:
+            fails.clear()
+            raise OSError(5, "Input/output error")
+        works(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", once)
+    mark = parts.journal.mark()
+    wait_until(lambda: not fails and CONDITION not in parts.conditions.now())
+    parts.keep("a", 2.0, 2)
+    parts.journal.settle(WITHIN_S)
+    parts.journal.forget(mark)
+    parts.keep("a", 3.0, 3)
+    parts.journal.settle(WITHIN_S)
+    again = Parts(tmp_path)
+    again.start(mark)
+    assert [("a", 2.0, 0.1), ("a", 3.0, 0.1)] == again.replayed
 
 
 def test_a_full_journal_is_a_condition_until_a_save(tmp_path: Path) -> None:

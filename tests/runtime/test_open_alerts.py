@@ -164,8 +164,11 @@ def test_nothing_is_accepted_after_a_fault_that_is_remembered() -> None:
         run.pipeline.judge("quiet", "another", fault=False)
         run.live(row, 8.0 + noise(400, seed=1), start=1000.0)
         assert 0 == run.pipeline.open_alerts.regime_changes
-        run.pipeline.remember({})
+        run.pipeline.remember({"another": START_S})
         run.live(row, 8.0 + noise(2, seed=2), start=1400.0)
+        assert 0 == run.pipeline.open_alerts.regime_changes
+        run.pipeline.remember({"quiet": -np.inf})
+        run.live(row, 8.0 + noise(2, seed=2), start=1402.0)
         assert 1 == run.pipeline.open_alerts.regime_changes
 
 

@@ -187,7 +187,7 @@ def test_a_clock_that_was_set_back_while_nobody_looked_makes_nothing_late() -> N
 
 def test_sensors_whose_clocks_were_not_set_are_not_from_the_future() -> None:
     life, year_s = Life(), 3.2e7
-    life.intake.skew.recall(np.arange(3), np.zeros(3))
+    life.intake.skew.recall(np.arange(3), np.zeros(3), 0.0)
     life.recovery(START_S).finish(START_S - year_s)
     assert life.intake.skew.behind_s == pytest.approx(year_s)
 

@@ -1,6 +1,7 @@
 """Whose clock is wrong: one sensor's, or the host's; most channels are right."""
 
 import numpy as np
+import pytest
 
 from anomalyd.runtime.skew import Skew
 
@@ -46,12 +47,39 @@ def test_who_speaks_first_after_a_restart_overrules_nobody() -> None:
     before, rows = Skew(10, 60.0), np.arange(10)
     ahead(before, *((row, 0.1) for row in range(10)))
     after = Skew(10, 60.0)
-    after.recall(rows, before.told(rows))
-    assert [True] * 3 == ahead(after, (0, YEAR_S), (1, YEAR_S), (2, YEAR_S))
+    after.recall(rows, before.told(rows), before.behind_s)
+    assert [True] * 2 == ahead(after, (0, YEAR_S), (1, YEAR_S))
     before.shift(-YEAR_S)
     again = Skew(10, 60.0)
-    again.recall(rows, before.told(rows))
+    again.recall(rows, before.told(rows), before.behind_s)
     assert [False] == ahead(again, (0, YEAR_S))
+
+
+def test_what_was_told_before_a_start_does_not_outvote_who_speaks_now() -> None:
+    """A host without a clock of its own comes back two hours behind, and most channels speak once
+    a day: three that have all moved alike are enough. One that was ahead before moves nothing."""
+    skew, rows = Skew(100, 60.0), np.arange(100)
+    skew.recall(rows, np.append(np.zeros(99), YEAR_S), 0.0)
+    assert [True] * 2 == ahead(skew, (0, 7200.0), (1, 7200.1))
+    assert [False] == ahead(skew, (2, 7199.9))
+    assert [False] * 3 == ahead(skew, (0, 7200.0), (1, 7200.1), (50, 7200.0))
+    assert skew.behind_s == pytest.approx(7200.0, abs=0.2)
+    later = Skew(100, 60.0)
+    later.recall(rows, np.append(np.zeros(97), [YEAR_S] * 3), 0.0)
+    assert [True] * 3 == ahead(later, (97, YEAR_S), (98, YEAR_S), (99, YEAR_S))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_restart_believes_a_few_sensors_no_more_than_before(count: int) -> None:
+    """Nor does a clock that is set a little; what the host's clock itself has told stays known."""
+    before, rows = Skew(10, 60.0), np.arange(count)
+    assert [True] * count == ahead(before, *((row, 3600.0) for row in range(count)))
+    before.shift(-1.0)
+    for behind_s in (0.0, 1000.0):
+        after = Skew(10, 60.0)
+        after.recall(rows, before.told(rows), behind_s)
+        assert behind_s == after.behind_s
+        assert [True] == ahead(after, (0, 3601.0))
 
 
 def test_one_sensor_alone_does_not_overrule_the_host() -> None:

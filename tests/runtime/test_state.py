@@ -222,6 +222,31 @@ def test_a_slow_disk_keeps_nobody_waiting(tmp_path: Path) -> None:
     assert {} == parts.conditions.now()
 
 
+def test_what_is_in_a_hurry_follows_right_behind_a_save(tmp_path: Path) -> None:
+    """It is no condition, and not left out."""
+    parts, slow = Parts(tmp_path), Slow()
+    parts.keeper._store = store.Store(tmp_path, slow)
+    parts.keeper.open()
+    parts.keeper.start()
+    parts.speak("x")
+    parts.keeper.hurry()
+    parts.keeper.tick()
+    parts.keeper.hurry()
+    parts.keeper.tick()
+    assert {} == parts.conditions.now()
+    slow.go_on.set()
+    assert parts.keeper._idle.wait(WITHIN_S)
+    first_s = parts.keeper.saved_s
+    parts.keeper.tick()
+    assert parts.keeper._idle.wait(WITHIN_S)
+    assert parts.keeper.saved_s > first_s
+    last_s = parts.keeper.saved_s
+    parts.keeper.tick()
+    assert parts.keeper._idle.is_set()
+    assert last_s == parts.keeper.saved_s
+    parts.keeper.finish(False, WITHIN_S)
+
+
 def test_a_full_disk_is_a_condition_that_ends(tmp_path: Path) -> None:
     """A real one, of one megabyte; what was saved before is kept."""
     root("mount")

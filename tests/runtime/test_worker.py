@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from anomalyd.adapters.outbox import Window
 from anomalyd.runtime import registry, worker
+from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
+from anomalyd.runtime.journal import Journal
+from anomalyd.runtime.journal_entry import Asked, Entry
 from anomalyd.runtime.maintenance import Maintenance
 from anomalyd.runtime.pipeline import Outcome, Pipeline
 from anomalyd.runtime.streams import reorder_for
@@ -35,14 +39,22 @@ class Parts:
         retire_after_s: float = 3600.0,
         linger_s: float = 0.001,
         stream: Stream = STREAM,
+        folder: Path | None = None,
     ) -> None:
+        """`folder`: of the journal; None: there is none."""
         served = registry.load([stream], Path(), 64)
         self.inbox = Inbox(100_000)
         self.pipeline = Pipeline("main", Channels(max=64), Alerts(), [stream], served.predictors)
         intake = Intake([stream], self.pipeline, 60.0)
+        self.maintenance = Maintenance()
+        self.journal: Journal | None = None
+        if folder:
+            self.journal = Journal(
+                folder, 1.0, self.pipeline.table, intake.topic, lambda tickets: None, Conditions()
+            )
         self.worker = Worker(
-            self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, Maintenance(),
-            reorder=reorder_for([stream], self.pipeline.table),
+            self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, self.maintenance,
+            journal=self.journal, reorder=reorder_for([stream], self.pipeline.table),
         )  # fmt: skip
 
     def put(self, count: int, sensor: str = "x") -> None:
@@ -116,6 +128,26 @@ def test_a_closed_inbox_is_emptied_before_the_end() -> None:
     parts.worker.start()
     assert parts.worker.join(WITHIN_S)
     assert (False, 30_000) == (parts.worker.alive, parts.pipeline.readings_scored)
+
+
+def test_a_channel_that_is_born_in_maintenance_is_so_in_the_journal(tmp_path: Path) -> None:
+    """Before its first reading: what is done again must not alarm."""
+    parts = Parts(folder=tmp_path)
+    assert parts.journal
+    until_s = time.time() + 3600.0
+    parts.maintenance.offer((Window("new", until_s, 0.0, None, None),))
+    parts.journal.start()
+    with running(parts):
+        parts.put(1, "new")
+        parts.put(1, "other")
+    parts.journal.stop(WITHIN_S)
+    again, entries = Parts(folder=tmp_path), list[Entry]()
+    assert again.journal
+    again.journal.replay(0, lambda topic, name: ["new", "other"].index(name), entries.append)
+    asked = [(each.asked, each.readings.rows.tolist(), each.readings.times) for each in entries]
+    at = next(at for at, (what, rows, _) in enumerate(asked) if what == Asked.SCORE and 0 in rows)
+    told = [(rows, times) for what, rows, times in asked[:at] if what == Asked.MAINTAIN]
+    assert until_s == next(times[rows.index(0)] for rows, times in told if 0 in rows)
 
 
 def test_a_full_batch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
