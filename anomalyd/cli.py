@@ -355,7 +355,8 @@ def _add_models(commands: Any) -> None:
         "  anomalyd models rollback --role next-step\n"
         "  anomalyd models retrain --config my.toml\n"
         "Works on state.directory, whether the daemon runs or not; a running one follows within a\n"
-        "second. `shipped` is the version that came with the program.",
+        "second. `shipped` is the version that came with the program; of asset:CLASS, the file\n"
+        "CLASS.safetensors that a stream names.",
     )  # fmt: skip
     parser.add_argument("action", choices=("list", "show", "promote", "rollback", "retrain"))
     parser.add_argument("version", nargs="?", metavar="V", help="of show and promote")
@@ -376,7 +377,8 @@ def _models(options: argparse.Namespace) -> int:
     from anomalyd import terminal_models
     from anomalyd.runtime.registry import open_store
 
-    store = open_store(settings.state.directory, settings.retrain.keep_models)
+    about = settings.streams, _folder(options.config)
+    store = open_store(settings.state.directory, settings.retrain.keep_models, *about)
     if options.action == "list":
         return terminal_models.show_all(store, options.json)
     if options.action == "show":

@@ -111,11 +111,14 @@ class Service:
         were read. Raises ConfigError, ModelError."""
         _want_streams(settings)
         self._conditions = Conditions()
-        self._store = registry.open_store(settings.state.directory, settings.retrain.keep_models)
+        self._store = registry.open_store(
+            settings.state.directory, settings.retrain.keep_models, settings.streams, folder
+        )
         served = registry.load(settings.streams, folder, settings.channels.max, self._store)
         self._settings = settings
         self._models = list(served.models)
         self._served = served.predictors[-1].name
+        self._asset_models = {at: each.name for at, each in enumerate(served.assets) if each}
         self._tell_damage()
         self._memory_limit = memory_limit_bytes()
         self._root = root = f"{settings.mqtt.topic_prefix}/{settings.instance}"
@@ -373,6 +376,21 @@ class Service:
 
     # --- on the thread `retrain` ------------------------------------------------------------
 
+    def _note_assets(self) -> None:
+        """Another version may serve a class of assets."""
+        now = {stream: each.name for stream, each in self._pipeline.asset_classes.items()}
+        if now == self._asset_models:
+            return
+        names = {before: now[stream] for stream, before in self._asset_models.items()}
+        known = {each.version: each.sha256 for each in self._store.list()}
+        for at, each in enumerate(self._models):
+            name = names.get(each["model"], each["model"])
+            if name != each["model"]:
+                label = {"model": name, "sha256": known.get(name, ""), "file": "registry"}
+                self._models[at] = label
+        self._asset_models = now
+        self._state.hurry()
+
     def _tell_model(self, step: Step, version: str, reason: str) -> None:
         serving = self._pipeline.predictors.serving.name
         names = {each["model"] for each in self._models}
@@ -387,6 +405,7 @@ class Service:
             self._conditions.end("model")
             self._state.hurry()
         self._served = serving
+        self._note_assets()
         document = {
             "step": step,
             "version": version,

@@ -12,9 +12,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from anomalyd.adapters.models.manifest import NEXT_STEP
+from anomalyd.adapters.models.manifest import ASSET, FORECAST
 from anomalyd.adapters.models.store import ModelStore
-from anomalyd.runtime import registry
 
 _STYLES = {"current": "bold green", "rejected": "red", "rolled-back": "red", "shadow": "cyan"}
 
@@ -54,14 +53,14 @@ def show(store: ModelStore, version: str, role: str, as_json: bool) -> int:
         if event.version == version and event.role == manifest.role:
             line = f"{_time(event.time_s)}  {event.event}  {event.reason}"
             console.print(line, markup=False, highlight=False)
-    registry.inspect(store.path(version, role), manifest.role)
+    store.check(version, manifest.role)
     return 0
 
 
 def promote(store: ModelStore, version: str, role: str, reason: str, now_s: float) -> int:
     """Let a version serve, after its file was read as the daemon would."""
     manifest = store.show(version, role)
-    registry.inspect(store.path(version, role), manifest.role)
+    store.check(version, manifest.role)
     before = store.current(manifest.role)
     store.promote(version, reason, now_s, role)
     return _tell(manifest.role, version, before)
@@ -75,7 +74,9 @@ def roll_back(store: ModelStore, role: str, reason: str, now_s: float) -> int:
 
 def _tell(role: str, now: str, before: str) -> int:
     told = f"{role}: {now} serves, {before} did" if now != before else f"{role}: {now} serves"
-    when = "within a second" if role == NEXT_STEP else "when it starts again"
+    when = "when it starts again" if role == FORECAST else "within a second"
+    if role.startswith(ASSET):
+        when += ", or once none of its channels is under alert"
     sys.stdout.write(f"{told}; a running daemon takes it up {when}\n")
     return 0
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from anomalyd import cli
+from anomalyd import cli, terminal_models
 from anomalyd.adapters.models.manifest import NEXT_STEP, Manifest
+from anomalyd.adapters.models.store import ModelStore
 from anomalyd.model import checkpoint
 from anomalyd.runtime.registry import open_store
 
@@ -85,3 +86,21 @@ def test_a_version_where_none_belongs_or_none_where_one_does(
 ) -> None:
     status, out, err = site.models(*arguments)
     assert (2, "", 1) == (status, out, len(err.splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("role", "when"),
+    [
+        ("next-step", "within a second\n"),
+        ("forecast", "when it starts again\n"),
+        ("asset:pumps", "or once none of its channels is under alert\n"),
+    ],
+)
+def test_when_a_running_daemon_takes_it_up_is_told(
+    role: str, when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each kind, what is true of it."""
+    store = ModelStore(tmp_path, 8, {role: checkpoint.shipped()})
+    version = store.add(b"content", Manifest(role=role, created_s=1.0, seed=0, code_version=""))
+    assert 0 == terminal_models.promote(store, version, role, "better", 2.0)
+    assert capsys.readouterr().out.endswith(when)

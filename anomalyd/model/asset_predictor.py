@@ -22,16 +22,22 @@ class AssetPredictor:
     """The network of one class of assets, and its state for `capacity` channels."""
 
     def __init__(self, network: AssetNetwork, name: str, capacity: int) -> None:
-        self.name = name
         self.seats = (*network.config.members, *network.config.inputs)
         """which channel of an asset belongs where in the network, members first"""
         self.members = len(network.config.members)
+        self._capacity = capacity
+        self._count, self._mean, self._square = (np.zeros(capacity) for _ in range(3))
+        self.renew(network, name)
+
+    def renew(self, network: AssetNetwork, name: str) -> None:
+        """Let another network of the same seats serve. Where each channel stands is known still;
+        what the LSTM remembers is not: it begins anew."""
+        self.name = name
         self._network = network
         self._scale = network.scale.astype(np.float64)
         self._scale.setflags(write=False)
-        shape = (capacity, network.config.hidden)
+        shape = (self._capacity, network.config.hidden)
         self._h, self._c = (np.zeros(shape, dtype=np.float32) for _ in range(2))
-        self._count, self._mean, self._square = (np.zeros(capacity) for _ in range(3))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""

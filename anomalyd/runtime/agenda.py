@@ -44,6 +44,8 @@ class Agenda(msgspec.Struct, frozen=True):
     begun_s: float = 0.0
     """when the last one began"""
     round: Round | None = None
+    assets: Round | None = None
+    """the same for the asset classes, which learn after the predictor"""
     trial: str = ""
     """the version that scores in shadow, or that serves and is watched since its promotion"""
     tried_s: float = 0.0

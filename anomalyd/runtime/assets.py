@@ -19,6 +19,7 @@ from anomalyd.detection.reading import Flags, Floats, Rows
 from anomalyd.detection.reference import Held, Reference
 from anomalyd.detection.relation import Compared, Relations
 from anomalyd.detection.sustained import Astray
+from anomalyd.model.asset import AssetNetwork
 from anomalyd.model.asset_predictor import AssetPredictor
 
 _SMOOTHING = 8.0
@@ -48,6 +49,11 @@ class Assets:
         return self._predictors
 
     @property
+    def of_stream(self) -> Sequence[AssetPredictor | None]:
+        """The same, by the streams that name them."""
+        return self._of_stream
+
+    @property
     def seating(self) -> Sequence[NDArray[np.generic]]:
         """The columns over assets, which follow from who has joined; all others are over
         channels."""
@@ -55,9 +61,21 @@ class Assets:
 
     def seated(self, predictor: AssetPredictor) -> Rows:
         """Rows of the channels in assets that `predictor` serves."""
+        return self.seats(predictor).ravel()
+
+    def seats(self, predictor: AssetPredictor) -> NDArray[np.intp]:
+        """(A, seats) the same, by asset."""
         mine = self._served & (self._class == self._predictors.index(predictor))
-        rows: Rows = self._seats[mine].ravel()
-        return np.asarray(rows[rows >= 0])
+        return self._seats[mine, : len(predictor.seats)]
+
+    def renew(self, predictor: AssetPredictor, network: AssetNetwork, name: str) -> None:
+        """Let another network serve the assets of `predictor`: its residuals are commissioned anew,
+        and until they are, they raise nothing."""
+        predictor.renew(network, name)
+        rows = self.seated(predictor)
+        self._reference.reset(rows)
+        self._missed[rows] = self._score[rows] = 0.0
+        self._expected[rows] = self._limit[rows] = np.nan
 
     def join(self, row: int, asset: int, channel: Channel) -> None:
         """Give a channel its seat, where the class of its asset has one for it."""

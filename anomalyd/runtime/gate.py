@@ -148,9 +148,7 @@ def _log_score(
     old = _losses(champion, held, each)
     gains = (old.nll - new.nll).clip(-_MOST_GAIN, _MOST_GAIN)
     drawn = gains if gains.size >= _FEW_CHANNELS else old.block_nll - new.block_nll
-    rng = np.random.default_rng(_SEED)
-    picks = rng.integers(drawn.size, size=(_DRAWS, drawn.size))
-    sure = float(np.quantile(drawn.clip(-_MOST_GAIN, _MOST_GAIN)[picks].mean(axis=1), rules.doubt))
+    sure = at_least(drawn, rules.doubt)
     metrics |= {"gain": float(gains.mean()), "gain_at_least": sure, "channels": float(gains.size)}
     if sure > rules.gain:
         return ""
@@ -164,6 +162,14 @@ def _log_score(
         if known.mean() > rules.gain and gains.mean() < known.mean() - rules.gain:
             words += f", {known.mean():+.3f} on what it learnt from: learnt by heart"
     return words
+
+
+def at_least(gains: Floats, doubt: float) -> float:
+    """What the mean of these gains, of channels or of blocks of time, is at least, but for chance:
+    by the bootstrap."""
+    picks = np.random.default_rng(_SEED).integers(gains.size, size=(_DRAWS, gains.size))
+    means = gains.clip(-_MOST_GAIN, _MOST_GAIN)[picks].mean(axis=1)
+    return float(np.quantile(means, doubt))
 
 
 def _losses(network: NextStep, segments: Sequence[Segment], each: Callable[[], None]) -> _Losses:

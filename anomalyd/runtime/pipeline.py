@@ -44,6 +44,7 @@ from anomalyd.detection.score import WEEK_S, Scorer
 from anomalyd.detection.sustained import SHARE, Astray, Sustained
 from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
+from anomalyd.model.asset import AssetNetwork
 from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.forecaster import Forecaster
 from anomalyd.model.predictor import NextStepPredictor, Predictor
@@ -358,6 +359,26 @@ class Pipeline:
         columns.exchange(self._scorer, shadow.scorer, self.table.capacity, rows)
         shadow.stand(rows, self._states)
         self.drift.reset(rows)
+
+    @property
+    def asset_classes(self) -> Mapping[int, AssetPredictor]:
+        """Stream -> what serves its assets, of those that have a network."""
+        of_stream = enumerate(self._networks.of_stream)
+        return {stream: each for stream, each in of_stream if each is not None}
+
+    def seats(self, predictor: AssetPredictor) -> Mapping[str, Sequence[str]]:
+        """Asset -> its channels in the order of the network, of those that `predictor` serves."""
+        seats = [[self.table[row] for row in rows] for rows in self._networks.seats(predictor)]
+        return {str(each[0].asset): [channel.name for channel in each] for each in seats}
+
+    def renew(self, predictor: AssetPredictor, network: AssetNetwork, name: str) -> bool:
+        """Let another network serve a class of assets; False, and nothing is changed, while one of
+        their channels is under alert: its residual would be forgotten."""
+        rows = self._networks.seated(predictor)
+        if (self._states.states(rows) >= State.PENDING).any():
+            return False
+        self._networks.renew(predictor, network, name)
+        return True
 
     # --- readings ---------------------------------------------------------------------------
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, SHIPPED
+from anomalyd.adapters.models.manifest import ASSET, FORECAST, NEXT_STEP, SHIPPED
 from anomalyd.adapters.models.store import ModelStore
 from anomalyd.detection.experts import Beats
 from anomalyd.errors import ModelError
@@ -48,41 +49,84 @@ class Served:
     """one for each stream, None where the running covariance serves"""
 
 
-def open_store(directory: Path, keep: int) -> ModelStore:
-    """The versions on disk, below the state directory."""
+def open_store(
+    directory: Path, keep: int, streams: Sequence[Stream] = (), folder: Path = Path()
+) -> ModelStore:
+    """The versions on disk, below the state directory. Relative paths of models start from
+    `folder`. Raises ModelError where two files would be of one role."""
     forecaster = checkpoint.shipped(checkpoint.SHIPPED_FORECAST)
-    shipped = {NEXT_STEP: checkpoint.shipped(), FORECAST: forecaster}
-    return ModelStore(directory / "models", keep, shipped, inspect)
+    shipped = {NEXT_STEP: checkpoint.shipped(), FORECAST: forecaster, **_classes(streams, folder)}
+    return ModelStore(directory / "models", keep, shipped, partial(inspect, shipped=shipped))
 
 
-def inspect(path: Path, role: str) -> Checkpoint:
-    """Read a model that is to serve in `role`. Raises ModelError naming the file and the reason."""
+def role_of(path: Path) -> str:
+    """Of the class of assets whose streams name this file."""
+    return f"{ASSET}{path.stem}"
+
+
+def _classes(streams: Sequence[Stream], folder: Path) -> Mapping[str, Path]:
+    """Role -> file, of every class of assets that has a model."""
+    found: dict[str, Path] = {}
+    for stream in streams:
+        if stream.model is None or not stream.group_by or not _is_asset(folder / stream.model):
+            continue
+        path = folder / stream.model
+        other = found.setdefault(role_of(path), path)
+        if other.resolve() != path.resolve():
+            raise ModelError(f"{path}: {other} has this name too; asset models need names apart")
+    return found
+
+
+def _is_asset(path: Path) -> bool:
+    try:
+        return isinstance(checkpoint.load(path).network, AssetNetwork)
+    except ModelError:
+        return False  # `load` refuses it by name
+
+
+def inspect(path: Path, role: str, shipped: Mapping[str, Path] | None = None) -> Checkpoint:
+    """Read a model that is to serve in `role`; that of an asset class must have the channels of the
+    class's own file in `shipped`. Raises ModelError naming the file and the reason."""
     found = checkpoint.load(path)
     kind = _NETWORKS.get(role, AssetNetwork)
     if not isinstance(found.network, kind):
         raise ModelError(f"{path}: a {type(found.network).__name__} can't serve as {role}")
+    own = (shipped or {}).get(role)
+    if isinstance(found.network, AssetNetwork) and own is not None:
+        _compare(path, found.network, own)
     return found
 
 
+def _compare(path: Path, network: AssetNetwork, own: Path) -> None:
+    shipped = checkpoint.load(own).network
+    if not isinstance(shipped, AssetNetwork):
+        raise ModelError(f"{own}: no asset model")
+    for name in ("members", "inputs", "ahead"):
+        theirs, ours = (getattr(each.config, name) for each in (network, shipped))
+        if theirs != ours:
+            raise ModelError(f"{path}: its {name} are {theirs}, those of {own} are {ours}")
+
+
 def current(store: ModelStore, role: str) -> tuple[Path, str | None]:
-    """The file that serves where a stream names none, and its version; None is the shipped one.
-    A version that can't be used is refused by name, and the one before it serves."""
+    """The file that serves where a stream names none, or an asset model; and its version, None is
+    the shipped one. A version that can't be used is refused by name, and the one before it
+    serves."""
     for version in store.served(role):
         try:
-            path = store.path(version, role)
-            inspect(path, role)
+            store.check(version, role)
         except ModelError as error:
             log.error("models: %s; the one before it serves", error)
             continue
-        return path, None if version == SHIPPED else version
+        return store.path(version, role), None if version == SHIPPED else version
     raise ModelError(f"{role}: no version can be used")
 
 
 def load(
     streams: Sequence[Stream], folder: Path, capacity: int, store: ModelStore | None = None
 ) -> Served:
-    """Load each model once. Relative paths start from `folder`. Where a stream names no model, the
-    current version of `store` serves, or the shipped one without a store. Raises ModelError."""
+    """Load each model once. Relative paths start from `folder`. Where a stream names no model, or
+    an asset model, the current version of `store` serves; without a store, the shipped one or that
+    very file. Raises ModelError."""
     names: dict[Path, str] = {}
     shipped = _default(store, NEXT_STEP, checkpoint.shipped(), names)
     paths = [folder / stream.model if stream.model else shipped for stream in streams]
@@ -91,9 +135,14 @@ def load(
     models: list[Mapping[str, str]] = []
     for path in dict.fromkeys([*paths, shipped]):
         found = checkpoint.load(path)
+        role = role_of(path)
+        if isinstance(found.network, AssetNetwork) and store is not None and store.served(role):
+            serving, version = current(store, role)
+            found = checkpoint.load(serving)
+            names |= {path: version} if version else {}
         if isinstance(found.network, EncoderDecoder):
             raise ModelError(f"{path}: is a forecaster; that is for `forecast_model`")
-        name = names.get(path) or f"{path.stem}-{found.sha256[:12]}"
+        name = names.get(path) or name_of(path, found)
         if isinstance(found.network, AssetNetwork):
             classes[path] = AssetPredictor(found.network, name, capacity)
         else:
@@ -108,6 +157,11 @@ def load(
     own = [loaded.get(path, loaded[shipped]) for path in [*paths, shipped]]
     forecasters = _forecasters(streams, folder, store, models)
     return Served(own, forecasters, models, [classes.get(path) for path in paths])
+
+
+def name_of(path: Path, found: Checkpoint) -> str:
+    """Of a model that is no version of the registry."""
+    return f"{path.stem}-{found.sha256[:12]}"
 
 
 def _default(store: ModelStore | None, role: str, shipped: Path, names: dict[Path, str]) -> Path:
@@ -161,7 +215,7 @@ def _forecasters(
             found = checkpoint.load(path)
             if not isinstance(found.network, EncoderDecoder):
                 raise ModelError(f"{path}: is no forecaster; `model` takes predictors")
-            name = names.get(path) or f"{path.stem}-{found.sha256[:12]}"
+            name = names.get(path) or name_of(path, found)
             loaded[path] = Forecaster(found.network, name)
             models.append({"model": name, "sha256": found.sha256, "file": path.name})
         forecasters.append(loaded[path])

@@ -4,6 +4,8 @@ One thread of low priority, `retrain`, owns all of it: it trains from a copy of 
 while the daemon is busy, and stops within a second. What a restart must not forget (the schedule, a
 round that was cut off, who is on trial) is in the agenda.
 
+After each round the asset classes learn (`asset_retrain.py`).
+
     idle -> training -> gate -> shadow -> promoted, the former one in shadow -> idle
                           |        |               |
                        rejected  rejected      rolled back
@@ -37,6 +39,7 @@ from anomalyd.model.next_step import NextStep
 from anomalyd.model.segment import Cut, Segment, split
 from anomalyd.model.torch_library import load_torch
 from anomalyd.runtime.agenda import AgendaFile, Round
+from anomalyd.runtime.asset_retrain import AssetRetrainer
 from anomalyd.runtime.casebook import Casebook
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.history import History
@@ -103,6 +106,10 @@ class Retrainer:
         self._trial = Trial(
             settings.retrain.shadow_h, store, pipeline, self._agenda, self._do, self._step, clock
         )
+        self._assets = AssetRetrainer(
+            settings, store, history, pipeline, self._cases, self._agenda, self._do, self._step,
+            self._yield, self._note_progress, self.results, clock,
+        )  # fmt: skip
         self._drift_s = 0.0
         self._wanted = threading.Event()
         self._judged = threading.Event()
@@ -180,8 +187,10 @@ class Retrainer:
 
     def _look(self) -> None:
         self._keep_cases()
+        self._assets.follow()
         if not self._trial.look():
             self._consider()
+        self._assets.look()
 
     def _consider(self) -> None:
         """A round that was cut off, or a new one where it is time."""
@@ -208,7 +217,9 @@ class Retrainer:
         now_s, rules = self._clock(), self._rules
         self._agenda.take_progress()
         self._agenda.note(due_s=now_s + rules.every_h * _HOUR_S, begun_s=now_s)
-        return Round(self._trial.current, now_s - rules.history_h * _HOUR_S, now_s, why)
+        begun = Round(self._trial.current, now_s - rules.history_h * _HOUR_S, now_s, why)
+        self._agenda.note(assets=begun if self._pipeline.asset_classes else None)
+        return begun
 
     def _due(self) -> str | None:
         """Why a round should begin now."""
@@ -345,6 +356,9 @@ class Retrainer:
         self._store.shadow(version, report.reason, self._clock())
         self._trial.enter(version, network)
         self._step("shadow", version, report.reason)
+
+    def _note_progress(self, share: float) -> None:
+        self.progress = share
 
     def _keep_cases(self) -> None:
         if self._judged.is_set():

@@ -83,3 +83,18 @@ def test_a_forgotten_asset_begins_anew() -> None:
     live.reset(ROWS.ravel())
     expected, _ = run(live, twins(3))
     assert np.isnan(expected).all()
+
+
+def test_another_network_serves_from_one_comparison_to_the_next() -> None:
+    """Where the channels stand is known still; what the LSTM remembers isn't, however large it
+    is."""
+    live, values = predictor(), twins(600)
+    run(live, values)
+    torch.manual_seed(1)
+    network = AssetModule(AssetConfig(("left", "right"), ("command",), hidden=6)).network()
+    live.renew(network, "others")
+    assert "others" == live.name
+    assert (0.0, 6) == (live._h.max(), live._h.shape[1])
+    expected, scale = run(live, values)
+    assert np.isfinite(expected).all()
+    assert np.allclose(values[:400, :2].std(axis=0), scale[0], rtol=1e-3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, Manifest
+from anomalyd.adapters.models.manifest import FORECAST, NEXT_STEP, SHIPPED, Manifest
 from anomalyd.errors import ModelError
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetConfig
@@ -209,3 +209,56 @@ def test_a_version_that_cannot_be_used_is_told_and_the_one_before_serves(
     *_, nobody = registry.load([stream()], tmp_path, CAPACITY, store).predictors
     assert first == nobody.name
     assert second in caplog.messages[0]
+
+
+def asset_version(directory: Path, folder: Path, members: tuple[str, ...]) -> str:
+    network = AssetModule(AssetConfig(members, hidden=8)).network()
+    store = registry.open_store(directory, 8, [grouped("pumps.safetensors")], folder)
+    about = Manifest(role="asset:pumps", created_s=1e9, seed=1, code_version="0")
+    version = store.add(checkpoint.dump(network, {}), about)
+    store.promote(version, "better", 1e9)
+    return version
+
+
+def test_the_current_version_of_an_asset_class_serves(tmp_path: Path) -> None:
+    """In the place of the stream's own file, which is the way back; without a store the file."""
+    asset_model(tmp_path / "pumps.safetensors")
+    version = asset_version(tmp_path / "state", tmp_path, ("flow", "pressure"))
+    streams = [grouped("pumps.safetensors")]
+    store = registry.open_store(tmp_path / "state", 8, streams, tmp_path)
+    (pumps,) = registry.load(streams, tmp_path, CAPACITY, store).assets
+    (own,) = registry.load(streams, tmp_path, CAPACITY).assets
+    assert pumps is not None
+    assert own is not None
+    assert version == pumps.name
+    assert own.name.startswith("pumps-")
+    assert SHIPPED == store.rollback("asset:pumps", "floods", 1e9)
+    (pumps,) = registry.load(streams, tmp_path, CAPACITY, store).assets
+    assert pumps is not None
+    assert own.name == pumps.name
+
+
+def test_an_asset_version_that_no_longer_fits_is_told_and_the_file_serves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stream's file was made anew, with other members."""
+    asset_model(tmp_path / "pumps.safetensors")
+    version = asset_version(tmp_path / "state", tmp_path, ("flow", "speed"))
+    streams = [grouped("pumps.safetensors")]
+    store = registry.open_store(tmp_path / "state", 8, streams, tmp_path)
+    (pumps,) = registry.load(streams, tmp_path, CAPACITY, store).assets
+    assert pumps is not None
+    assert pumps.name.startswith("pumps-")
+    assert version in caplog.messages[0]
+    assert "members" in caplog.messages[0]
+
+
+def test_two_asset_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Their versions would be of one role. The same file twice is one."""
+    asset_model(tmp_path / "pumps.safetensors")
+    (tmp_path / "other").mkdir()
+    asset_model(tmp_path / "other" / "pumps.safetensors")
+    two = [grouped("pumps.safetensors"), grouped("other/pumps.safetensors")]
+    with pytest.raises(ModelError, match="has this name too"):
+        registry.open_store(tmp_path, 8, two, tmp_path)
+    registry.open_store(tmp_path, 8, [two[0], two[0]], tmp_path)

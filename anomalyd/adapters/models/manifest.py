@@ -11,9 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 SHIPPED = "shipped"
-"""the version of every role that came with the program: always there, never pruned"""
+"""the version of a role that came with the program, or that a stream names: always there, never
+pruned"""
 NEXT_STEP = "next-step"
 FORECAST = "forecast"
+ASSET = "asset:"
+"""begins the role of a class of assets; the rest is the stem of the file that its streams name"""
 
 Status = Literal["challenger", "shadow", "current", "rejected", "retired", "rolled-back", "shipped"]
 FORMAT = "anomalyd/model/1"

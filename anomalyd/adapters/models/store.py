@@ -54,8 +54,9 @@ class ModelStore:
         shipped: Mapping[str, Path],
         inspect: Callable[[Path, str], object] = lambda path, role: None,
     ) -> None:
-        """`keep`: versions of each role; `shipped`: role -> the file that came with the program.
-        `inspect`: reads a file as whoever serves that role would; raises ModelError."""
+        """`keep`: versions of each role; `shipped`: role -> the file that came with the program, or
+        that a stream names. `inspect`: reads a file as whoever serves that role would; raises
+        ModelError."""
         self._folder = folder
         self._keep = keep
         self._shipped = shipped
@@ -77,8 +78,8 @@ class ModelStore:
         return self._with_status(self._manifest(version))
 
     def current(self, role: str) -> str:
-        """The version that serves."""
-        return self.served(role)[0]
+        """The version that serves; "" where none does."""
+        return next(iter(self.served(role)), "")
 
     def stamp(self, role: str) -> int:
         """Another number whenever another version may serve; cheap to ask."""
@@ -88,9 +89,10 @@ class ModelStore:
             return 0
 
     def served(self, role: str) -> Sequence[str]:
-        """The version that serves, then those to go back to, `shipped` last."""
-        versions = [each for each in reversed(self._served(role)) if self._exists(each)]
-        return [*versions, *([] if SHIPPED in versions else [SHIPPED])]
+        """The version that serves, then those to go back to; `shipped` last, where it exists."""
+        versions = [each for each in reversed(self._served(role)) if self._serves(each, role)]
+        more = SHIPPED not in versions and role in self._shipped
+        return [*versions, *([SHIPPED] if more else [])]
 
     def path(self, version: str, role: str = NEXT_STEP) -> Path:
         """The model's file, after its checksum was compared. Raises ModelError."""
@@ -104,6 +106,10 @@ class ModelStore:
         if version == SHIPPED:
             return self._path_of_shipped(role).read_bytes()
         return self._checked(self._manifest(version))
+
+    def check(self, version: str, role: str) -> None:
+        """Read it as whoever serves the role would. Raises ModelError."""
+        self._inspect(self.path(version, role), role)
 
     def events(self) -> Sequence[Event]:
         """The journal, the oldest first."""
@@ -135,7 +141,8 @@ class ModelStore:
             if version == before:
                 return
             served = [each for each in self._served(chosen.role) if each != version]
-            self._point(chosen.role, [*(served or [SHIPPED]), version])
+            first = [SHIPPED] if chosen.role in self._shipped else []
+            self._point(chosen.role, [*(served or first), version])
             self._mark(version, "current", reason)
             self._mark(before, "retired")
             self._note("promote", chosen, now_s, before, reason)
@@ -146,7 +153,7 @@ class ModelStore:
         """Let the version serve that did before; which one that is. Those that can't be read are
         passed by, and nothing of the role stays in shadow. Raises ModelError where none is left."""
         with self._changing():
-            now, *before = self.served(role)
+            now, *before = self.served(role) or [""]
             back = next((each for each in before if self._usable(each, role)), None)
             if back is None:
                 raise ModelError(f"{role}: nothing served before {now!r}, there is no way back")
@@ -261,7 +268,7 @@ class ModelStore:
     def _usable(self, version: str, role: str) -> bool:
         try:
             if version != SHIPPED:
-                self._inspect(self.path(version, role), role)
+                self.check(version, role)
         except ModelError as error:
             log.error("models: passed by %s", error)
             return False
@@ -273,9 +280,14 @@ class ModelStore:
         except ModelError:
             return False
 
+    def _serves(self, version: str, role: str) -> bool:
+        return role in self._shipped if version == SHIPPED else self._exists(version)
+
     def _path_of_shipped(self, role: str) -> Path:
         if role not in self._shipped:
-            raise ModelError(f"{role}: no model of this role came with the program")
+            raise ModelError(
+                f"{role}: no model of this role came with the program, and no stream names one"
+            )
         return self._shipped[role]
 
     def _place(self, version: str, content: bytes, manifest: Manifest) -> None:
@@ -295,7 +307,7 @@ class ModelStore:
             raise
 
     def _mark(self, version: str, status: Status, reason: str | None = None) -> None:
-        if version == SHIPPED:
+        if version in (SHIPPED, ""):
             return
         manifest = self._manifest(version)
         why = manifest.reason if reason is None else reason

@@ -89,7 +89,10 @@ def test_roles_have_nothing_to_do_with_each_other(tmp_path: Path) -> None:
     models.promote(pumps, "", 5.0)
     assert (pumps, SHIPPED) == (models.current(PUMPS), models.current(NEXT_STEP))
     assert [NEXT_STEP, FORECAST, PUMPS] == list(dict.fromkeys(each.role for each in models.list()))
-    assert SHIPPED == models.rollback(PUMPS, "", 6.0)
+    # No file of that role came with the program, and no stream names one.
+    with pytest.raises(ModelError, match="no way back"):
+        models.rollback(PUMPS, "", 6.0)
+    assert pumps == models.current(PUMPS)
 
 
 def test_the_rejected_says_why(tmp_path: Path) -> None:

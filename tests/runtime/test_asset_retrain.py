@@ -1,0 +1,241 @@
+"""Asset classes learn on site: trained, judged, promoted between two batches, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anomalyd.adapters.models.manifest import SHIPPED
+from anomalyd.detection.channels import Channel
+from anomalyd.detection.reading import Readings
+from anomalyd.model import asset_training, checkpoint
+from anomalyd.model.asset import AssetConfig
+from anomalyd.model.asset_training import AssetPlan
+from anomalyd.runtime import memory, registry
+from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.history import History
+from anomalyd.runtime.pipeline import Pipeline
+from anomalyd.runtime.retrain import Retrainer
+from anomalyd.runtime.trial import Step
+from anomalyd.settings import Alerts, Channels, Retrain, Settings, State, Stream
+from anomalyd.settings import History as HistoryRules
+from tests.runtime.test_asset_gate import NEW, OLD, Array, machine
+
+START_S, TICKS, ROLE = 1_748_772_000.0, 2400, "asset:pumps"
+SENSORS = ("current", "flow", "pressure", "setpoint")
+STREAM = Stream(
+    topic="plant/{machine}/{sensor}",
+    group_by=("machine",),
+    inputs=("setpoint",),
+    model=Path("pumps.safetensors"),
+)
+RULES = Retrain(every_h=0.0, least_readings=10**9, steps=60)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class Site:
+    """The daemon of two machines without its threads but `history`; their model was made for
+    machines whose members have other shares."""
+
+    def __init__(self, folder: Path, gain: tuple[float, ...] = OLD) -> None:
+        config = AssetConfig(SENSORS[:3], SENSORS[3:], hidden=4)
+        plan = AssetPlan(steps=20, check_every=20)
+        file = folder / "pumps.safetensors"
+        if not file.exists():
+            network, _ = asset_training.train([machine(900, 3, gain)], config, 1, plan)
+            file.write_bytes(checkpoint.dump(network, {}))
+        self.settings = Settings(
+            streams=(STREAM,),
+            channels=Channels(max=16, warmup_readings=60),
+            alerts=Alerts(budget_per_week=20.0, plant_budget_per_day=1000.0),
+            state=State(directory=folder / "state"),
+            history=HistoryRules(readings_per_channel_per_day=10**9),
+            retrain=RULES,
+        )
+        self.store = registry.open_store(folder / "state", 8, (STREAM,), folder)
+        served = registry.load((STREAM,), folder, 16, self.store)
+        self.pipeline = Pipeline(
+            "test", self.settings.channels, self.settings.alerts, (STREAM,), served.predictors,
+            served.assets,
+        )  # fmt: skip
+        self.conditions = Conditions()
+        self.history = History(
+            folder / "state" / "history", self.settings.history, self.pipeline.table,
+            self.conditions,
+        )  # fmt: skip
+        self.at = 0
+        self.steps: list[tuple[Step, str, str]] = []
+        self.alerts: list[str] = []
+        self.retrainer = Retrainer(
+            self.settings, self.store, self.history, self.pipeline, lambda change: change(),
+            self.conditions, lambda *step: self.steps.append(step), lambda: None,
+            lambda: START_S + self.at,
+        )  # fmt: skip
+
+    @property
+    def serving(self) -> str:
+        return self.pipeline.asset_classes[0].name
+
+    def join(self) -> None:
+        for at in range(2):
+            for name in SENSORS:
+                labels = {"machine": f"m{at}", "sensor": name}
+                self.pipeline.add(Channel(f"m{at}/{name}", labels, 0, "", f"0:m{at}", name))
+
+    @contextmanager
+    def running(self) -> Iterator[Site]:
+        self.history.start()
+        self.retrainer.open()
+        try:
+            yield self
+        finally:
+            self.history.stop(5.0)
+
+    def live(self, ticks: int, fault: float = 0.0) -> None:
+        """Both machines, one reading of each channel a second; `fault`: of one sensor."""
+        values = np.column_stack([machine(ticks, seed + self.at, NEW) for seed in (1, 2)])
+        values[:, 2] += fault
+        self.step(values)
+
+    def step(self, values: Array) -> None:
+        ticks, width = values.shape
+        rows = np.tile(np.arange(width, dtype=np.intp), ticks)
+        times = START_S + self.at + np.repeat(np.arange(ticks), width) + 0.01 * rows
+        self.at += ticks
+        outcome = self.pipeline.step(Readings(rows, times, values.ravel()))
+        self.alerts += [each.id for each in outcome.alerts if each.transition == "raised"]
+        self.history.record(outcome.verdicts)
+
+    def turn(self) -> list[Step]:
+        """A look of the retrainer; what it told."""
+        self.steps.clear()
+        self.retrainer.turn()
+        assert not self.conditions.now()
+        return [step for step, _, _ in self.steps]
+
+
+def promoted(folder: Path) -> Site:
+    """A class that has learnt."""
+    site = Site(folder)
+    site.join()
+    with site.running():
+        site.live(TICKS)
+        site.store.request()
+        assert ["started", "promoted"] == site.turn()
+    return site
+
+
+def test_a_class_learns_from_the_history_and_its_network_serves(tmp_path: Path) -> None:
+    """Though the predictor has too little to learn from. The swap raises nothing, where the
+    channels stand is known still; the class is taken back by hand, within a look."""
+    site = Site(tmp_path)
+    site.join()
+    with site.running():
+        site.live(TICKS)
+        own, predictor = site.serving, site.pipeline.asset_classes[0]
+        mean = predictor._mean.copy()
+        assert [] == site.turn()
+        site.store.request()
+        assert ["started", "promoted"] == site.turn()
+        version = site.steps[-1][1]
+        assert version == site.serving == site.store.current(ROLE) != own
+        assert site.steps[-1][2].startswith("asset:pumps: log-score better by ")
+        manifest = site.store.show(version)
+        assert (SHIPPED, "current") == (manifest.parent, manifest.status)
+        assert (mean == predictor._mean).all()
+        site.alerts.clear()
+        site.live(600)
+        assert [] == site.alerts
+        # It finds what happens to its machines.
+        site.live(200, fault=3.0)
+        assert site.alerts
+        site.live(300)
+        assert SHIPPED == site.store.rollback(ROLE, "by hand", START_S)
+        assert ["promoted"] == site.turn()
+        assert own == site.serving
+        assert [] == site.turn()
+
+
+def test_one_that_is_no_better_is_rejected(tmp_path: Path) -> None:
+    """The model was made for machines like these; the file goes on serving."""
+    site = Site(tmp_path, NEW)
+    site.join()
+    with site.running():
+        site.live(TICKS)
+        site.store.request()
+        assert ["started", "rejected"] == site.turn()
+        assert "asset:pumps: log-score" in site.steps[-1][2]
+        assert SHIPPED == site.store.current(ROLE)
+        assert site.serving.startswith("pumps-")
+
+
+def test_with_too_little_history_it_waits(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.join()
+    with site.running():
+        site.live(400)
+        site.store.request()
+        assert [] == site.turn()
+    # Once for the predictor, once for the class.
+    assert 2 == site.retrainer.results["too-little"]
+
+
+def test_it_is_not_swapped_under_an_alert(tmp_path: Path) -> None:
+    """Its residual is held until the fault is over; then the network follows the registry."""
+    site = promoted(tmp_path)
+    version = site.serving
+    site.live(600)
+    site.live(60, fault=8.0)
+    assert site.pipeline.count_states(list(range(8)))["firing"]
+    site.store.rollback(ROLE, "by hand", START_S)
+    assert [] == site.turn()
+    assert version == site.serving
+    site.live(300)
+    assert ["promoted"] == site.turn()
+    assert site.serving.startswith("pumps-")
+
+
+def test_after_a_restart_the_promoted_one_serves_as_it_did(tmp_path: Path) -> None:
+    """With what it knew of its machines; where another serves meanwhile, that begins anew."""
+    before = promoted(tmp_path)
+    before.live(100)
+    kept = memory.remember(before.pipeline, (STREAM,))
+    known = before.pipeline.asset_classes[0]
+    after = Site(tmp_path)
+    memory.recall(after.pipeline, (STREAM,), kept, START_S)
+    again = after.pipeline.asset_classes[0]
+    assert before.serving == after.serving
+    assert (known._h == again._h).all()
+    assert (known._count == again._count).all()
+    after.store.rollback(ROLE, "by hand", START_S)
+    last = Site(tmp_path)
+    memory.recall(last.pipeline, (STREAM,), kept, START_S)
+    assert last.serving.startswith("pumps-")
+    assert 0.0 == last.pipeline.asset_classes[0]._count.max()
+
+
+def test_a_round_that_is_stopped_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """Nobody asks again; a class that is done is not trained twice."""
+    site = Site(tmp_path)
+    site.join()
+    with site.running():
+        site.live(TICKS)
+        site.store.request()
+        site.retrainer._stop.set()
+        assert "promoted" not in site.turn()
+    after = Site(tmp_path)
+    after.join()
+    after.at = site.at
+    with after.running():
+        assert ["started", "promoted"] == after.turn()
+        assert [] == after.turn()
+    assert 1 == sum(each.role == ROLE and each.version != SHIPPED for each in after.store.list())
