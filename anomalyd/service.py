@@ -478,6 +478,7 @@ class Service:
             history_kept=self._history.kept,
             history_dropped=self._history.dropped,
             regime_changes=pipeline.open_alerts.regime_changes,
+            regimes_withdrawn=pipeline.open_alerts.regimes_withdrawn,
             alarm_budget_per_week=pipeline.plant_budget_per_week,
             alarm_rate_per_week=pipeline.open_alerts.alarm_rate_per_week,
             models=self._models,

@@ -58,6 +58,11 @@ _COUNTERS = (
         "regime_changes",
         "Alerts that lasted until their level was accepted as the new normal.",
     ),
+    (
+        "anomalyd_regimes_withdrawn",
+        "regimes_withdrawn",
+        "Accepted levels that have gone again: what was normal before them is so again.",
+    ),
     ("anomalyd_history_readings", "history_kept", "Readings kept on disk for training."),
     (
         "anomalyd_history_dropped",
@@ -173,6 +178,7 @@ class Snapshot:
     alerts: Mapping[tuple[str, str, str], int]  # kind, severity, transition
     alerts_active: Mapping[str, int]  # severity
     regime_changes: int
+    regimes_withdrawn: int
     history_kept: int
     history_dropped: int
     alarm_budget_per_week: float

@@ -15,6 +15,10 @@ from anomalyd.detection.reading import Codes, Flags, Floats, Rows, State
 
 _REMEMBERED_S = 30 * 86400.0
 """a channel that had a fault may have it again: for so long nothing is accepted there by itself"""
+_WARY = 24.0
+"""where something was accepted and went again, the next must last so many times longer"""
+_LONG = 0.25
+"""of `accept_after_s`: what has stood there for so long is an incident too"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Transitions:
     accepted: Flags
     """an update too: from here on the condition counts as the new normal, and is learnt"""
     faults_over: Flags
-    """cleared, and somebody had called it a fault"""
+    """cleared, and a fault: somebody has called it one, or it is like one that came and went"""
 
 
 class AlertStates:
@@ -55,7 +59,9 @@ class AlertStates:
         self._accepted = np.zeros(capacity, dtype=np.bool_)
         self._fault = np.zeros(capacity, dtype=np.bool_)
         self._faulted = np.full(capacity, -np.inf)
+        self._passed = np.full(capacity, -np.inf)
         self._since = np.zeros(capacity)
+        self._until = np.zeros(capacity)
         self._told = np.zeros(capacity)
         self._maintained = np.full(capacity, -np.inf)
 
@@ -66,6 +72,7 @@ class AlertStates:
         self._below[rows] = 0
         self._fault[rows] = False
         self._faulted[rows] = -np.inf
+        self._passed[rows] = -np.inf
         self._maintained[rows] = -np.inf
 
     def maintain(self, rows: Rows, until_s: Floats | float) -> None:
@@ -94,11 +101,18 @@ class AlertStates:
         after that isn't accepted as the new normal either."""
         self._faulted[rows] = faulted_s
 
+    def beware(self, rows: Rows, passed_s: Floats) -> None:
+        """What was accepted on the channels in `rows` has gone again, at (B,) these times; -inf: it
+        is the new normal. What comes in a month after that isn't accepted so soon."""
+        self._passed[rows] = passed_s
+
     def shift(self, rows: Rows, jump_s: float) -> None:
         """The clock that these channels are timed by was set."""
         self._since[rows] += jump_s
+        self._until[rows] += jump_s
         self._told[rows] += jump_s
         self._faulted[rows] += jump_s
+        self._passed[rows] += jump_s
 
     def in_maintenance(self, rows: Rows, times: Floats) -> Flags:
         """(B,) somebody works on the channel at that time."""
@@ -131,8 +145,19 @@ class AlertStates:
         condition that lasts for `accept_after_s`, and that nobody has called a fault, is accepted
         as the new normal and learnt from again."""
         under = self._state[rows] >= State.PENDING
-        under &= (times - self._since[rows] < self.rules.accept_after_s) | self._stays(rows, times)
+        under &= ~self._lasting(rows, times) | self._stays(rows, times)
         return under | self.in_maintenance(rows, times)
+
+    def accepted_after_s(self, rows: Rows) -> Floats:
+        """(B,) how long what is open, or was last, must last to be accepted by itself."""
+        return np.where(self._wary(rows), _WARY, 1.0) * self.rules.accept_after_s
+
+    def _wary(self, rows: Rows) -> Flags:
+        """(B,) not long before what is open, or was last, something came and went."""
+        return np.asarray(self._since[rows] < self._passed[rows] + _REMEMBERED_S)
+
+    def _lasting(self, rows: Rows, times: Floats) -> Flags:
+        return np.asarray(times - self._since[rows] >= self.accepted_after_s(rows))
 
     def _stays(self, rows: Rows, times: Floats) -> Flags:
         """(B,) whatever stands is not accepted: it was called a fault, or comes after one."""
@@ -159,6 +184,7 @@ class AlertStates:
 
         first = pending & (state != State.PENDING) | raised & (state != State.PENDING)
         self._since[rows] = np.where(first, times, self._since[rows])
+        self._until[rows] = np.where(high, times, self._until[rows])
         kind = self._kind[rows]
         changed = firing & high & (kinds != kind)
         critical = high & (scores >= self.rules.critical_score)
@@ -166,9 +192,8 @@ class AlertStates:
         self._critical[rows] = np.where(raised, critical, self._critical[rows] | worse)
         self._kind[rows] = np.where(raised | changed, kinds, kind)
         due = times - self._told[rows] >= self.rules.update_every_s
-        lasting = times - self._since[rows] >= self.rules.accept_after_s
+        lasting = self._lasting(rows, times) & ~self._stays(rows, times)
         fault = self._fault[rows]
-        lasting &= ~self._stays(rows, times)
         accepted = firing & scored & ~cleared & lasting & ~self._accepted[rows]
         self._accepted[rows] = ~raised & (self._accepted[rows] | accepted)
         updated = firing & scored & ~cleared & (changed | worse | due | accepted)
@@ -184,4 +209,6 @@ class AlertStates:
         self._below[rows] = np.where(raised | cleared, 0, below)
         self._fault[rows] = fault & ~cleared
         self._faulted[rows] = np.where(cleared & fault, times, self._faulted[rows])
-        return Transitions(raised, updated, cleared, accepted, cleared & fault)
+        stood = self._until[rows] - self._since[rows] >= _LONG * self.rules.accept_after_s
+        over = cleared & (fault | self._wary(rows) & stood)
+        return Transitions(raised, updated, cleared, accepted, over)

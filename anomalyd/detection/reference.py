@@ -86,6 +86,10 @@ class Reference:
         """Forget the channels in `rows`: they are commissioned anew."""
         self._state[rows] = 0.0
 
+    def commissioned(self, rows: Rows) -> Flags:
+        """(B,) where a level is known."""
+        return np.asarray(self._state[rows, BATCHES] >= COMMISSIONING_BATCHES)
+
     def look(self, rows: Rows, values: Floats, floor: Floats, risk: Floats) -> Held:
         """Hold one reading of each channel in `rows` (unique) against its reference; changes
         nothing.

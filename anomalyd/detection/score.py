@@ -103,6 +103,10 @@ class Scorer:
         """(views, B) the value of each view that is as rare as promised; 0 while unknown."""
         return np.ascontiguousarray(self._limits[rows].T)
 
+    def count(self, rows: Rows) -> Floats:
+        """(B,) readings taken of each channel."""
+        return self._views.count(rows)
+
     def alarms(self, rows: Rows) -> Floats:
         """(B,) alarms of late, each fading over some thousand readings."""
         return np.asarray(self._alarms[rows])

@@ -48,11 +48,18 @@ class Sustained:
         """The channel is known beforehand (a command, a set-point): it is never at fault."""
         self._judged[row] = False
 
-    def recommission(self, rows: Rows, silent_s: Floats, interval_s: Floats, quiet: Flags) -> None:
-        """Nobody knows what a plant was turned to in a silence longer than its commissioning.
+    def recommission(self, rows: Rows, silent_s: Floats, interval_s: Floats, quiet: Flags) -> Rows:
+        """Nobody knows what a plant was turned to in a silence longer than its commissioning; the
+        channels that begin anew.
 
         `silent_s`: (B,) since the last reading. `quiet`: (B,) no alert is open or to come."""
-        self._reference.reset(rows[quiet & (silent_s > COMMISSIONING_READINGS * interval_s)])
+        anew = rows[quiet & (silent_s > COMMISSIONING_READINGS * interval_s)]
+        self._reference.reset(anew)
+        return anew
+
+    def commissioned(self, rows: Rows) -> Flags:
+        """(B,) where a level is known to hold readings against."""
+        return self._reference.commissioned(rows)
 
     def hold(self, rows: Rows, values: Floats, quantum: Floats, risk: Floats) -> Held:
         """Hold one reading of each channel in `rows` (unique) against its reference; changes

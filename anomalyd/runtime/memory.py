@@ -10,6 +10,7 @@ is found by `detection/columns.py`; here stand the kinds of columns, and what is
 | `bank/`      | channel          | always: the experts outlive a change of the network   |
 | `asset/`     | asset            | always                                                |
 | `limit/`     | with limits      | always                                                |
+| `probation/` | on probation     | always                                                |
 | `blocks/`    | with limits      | where the forecaster's windows are as long as before  |
 | `model/NAME/` | it serves       | where that very model serves again; else made anew    |
 """
@@ -29,7 +30,7 @@ from anomalyd.detection import columns
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.columns import Columns
 from anomalyd.detection.experts import Beats
-from anomalyd.detection.reading import Kind, Rows
+from anomalyd.detection.reading import NOTHING, Kind, Rows
 from anomalyd.errors import StateError
 from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.predictor import Predictor
@@ -41,7 +42,9 @@ from anomalyd.settings import Stream
 
 _ASSET = "relations.asset"
 _SERVES = "serves"
-"""of a model: indices of its channels in the memory"""
+"""of a model: indices of its channels in the memory; ..."""
+_TRIED = "tried"
+"""... of channels on probation: theirs"""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -132,6 +135,9 @@ def remember(pipeline: Pipeline, streams: Sequence[Stream]) -> Memory:
     limited = rows[pipeline.parts.limits.limited(rows)]
     arrays |= _named("limit", columns.take(kinds.limit, limited))
     arrays |= _named("blocks", columns.take(kinds.blocks, limited))
+    tried = rows[pipeline.parts.probation.on(rows)]
+    arrays |= _named("probation", columns.take(kinds.probation, tried))
+    arrays[f"probation/{_TRIED}"] = index[tried]
     for model in kinds.models:
         mine = model.rows(rows)
         arrays |= _named(f"model/{model.name}", columns.take(model.columns, mine))
@@ -150,6 +156,7 @@ def recall(pipeline: Pipeline, streams: Sequence[Stream], memory: Memory, now_s:
         ("bank", kinds.bank),
         ("asset", kinds.asset),
         ("limit", kinds.limit),
+        ("probation", {**kinds.probation, _TRIED: NOTHING.rows}),
     ):
         different = columns.differs(ours, _kind(memory, kind))
         if different:
@@ -198,7 +205,10 @@ class _Kinds:
         networks = parts.networks
         self._parts = parts
         self._capacity = capacity
-        own = (parts.predictor, parts.relations, networks, parts.limits, *parts.predictors)
+        own = (
+            parts.predictor, parts.relations, networks, parts.limits, parts.probation,
+            *parts.predictors,
+        )  # fmt: skip
         places = parts.relations.places
         self.channel = {
             **columns.find(pipeline, capacity, (*own, pipeline.shadow)),
@@ -208,6 +218,7 @@ class _Kinds:
         self.asset = columns.find(parts.relations, capacity, places)
         self.banks = [columns.find(each.bank, capacity) for each in parts.predictors]
         self.bank = self.banks[0]
+        self.probation = columns.find(parts.probation, capacity)
         self.limit, self.blocks = (columns.find(one, capacity) for one in parts.limits.columns)
 
     @property
@@ -324,6 +335,7 @@ def _add(
 
 def _put(pipeline: Pipeline, kinds: _Kinds, memory: Memory, rows: Rows) -> None:
     """Write the columns, and the places in the assets of this pipeline."""
+    _put_probation(kinds, memory, rows)
     known = np.flatnonzero(rows >= 0)
     rows = rows[known]
     columns.put(kinds.channel, rows, columns.take(_kind(memory, "channel"), known))
@@ -337,6 +349,13 @@ def _put(pipeline: Pipeline, kinds: _Kinds, memory: Memory, rows: Rows) -> None:
         figures = _kind(memory, kind)
         if columns.differs(ours, figures) is None:
             columns.put(ours, rows[kept], columns.take(figures, at[kept]))
+
+
+def _put_probation(kinds: _Kinds, memory: Memory, rows: Rows) -> None:
+    figures = dict(_kind(memory, "probation"))
+    tried = rows[figures.pop(_TRIED)]
+    again = np.flatnonzero(tried >= 0)
+    columns.put(kinds.probation, tried[again], columns.take(figures, again))
 
 
 def _has_limits(facts: Facts, stream: int) -> bool:

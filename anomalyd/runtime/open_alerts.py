@@ -59,6 +59,8 @@ class OpenAlerts:
         """(kind, severity, transition) -> how often it was told"""
         self.regime_changes = 0
         """lasting conditions that were accepted as the new normal"""
+        self.regimes_withdrawn = 0
+        """... and have gone again soon afterwards"""
         self._instance = instance
         self.runbook_url = runbook_url
         self._table = table
@@ -98,6 +100,15 @@ class OpenAlerts:
         self._open[row] = replace(self._open[row], accepted=False)
         now_s, blank = float(last.times[0]), Verdicts.blank(last)
         return [self._document(row, "updated", now_s, blank, 0)]
+
+    def withdraw(self, rows: Rows) -> None:
+        """What was accepted on these channels was no new normal."""
+        self.regimes_withdrawn += rows.size
+        for row in rows.tolist():
+            log.info(
+                "channel=%s the new normal has not lasted: what was normal before it is so again",
+                self._table[row].name,
+            )
 
     def retire(self, row: int, last: Readings, now_s: float) -> list[Alert]:
         """Clear what a channel leaves behind; `last` is its last reading."""
@@ -194,8 +205,9 @@ class OpenAlerts:
     def _preface(self, row: int, over: bool, accepted: bool) -> str:
         if not accepted:
             return "over; it was: " if over else ""
-        why = f"after {documents.lasted(self._states.rules.accept_after_s)}"
-        if self._states.waived(np.array([row]))[0]:
+        rows = np.array([row])
+        why = f"after {documents.lasted(float(self._states.accepted_after_s(rows)[0]))}"
+        if self._states.waived(rows)[0]:
             why = "as somebody called it a false alarm"
         told = f"accepted as the new normal {why}"
         return f"over, {told}; it was: " if over else f"{told}: "

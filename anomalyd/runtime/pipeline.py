@@ -23,6 +23,7 @@ from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.drift import Drift
 from anomalyd.detection.experts import Beats
 from anomalyd.detection.possible import Possible
+from anomalyd.detection.probation import KNOWN_S, Probation, Shown
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
@@ -82,6 +83,7 @@ class Parts(NamedTuple):
     relations: Relations
     networks: Assets
     limits: LimitWatch
+    probation: Probation
     predictors: Sequence[Predictor]
     predictor: NDArray[np.int32]
     """(capacity,) which of them serves each channel"""
@@ -122,6 +124,7 @@ class Pipeline:
         self._networks = Assets(capacity, networks)
         self._sustained = Sustained(capacity)
         self._scorer = Scorer(capacity, channels.warmup_readings)
+        self._probation = Probation(capacity, channels.warmup_readings)
         self.drift = Drift(capacity)
         self._states = AlertStates(
             capacity,
@@ -213,6 +216,7 @@ class Pipeline:
         bounds = (stream.physical, stream.max_rate) if stream else (None, None)
         self._possible.reset(rows, *bounds)
         self._cadence.reset(rows, (stream.interval_s if stream else None) or 0.0, holds)
+        self._probation.end(rows)
         self._score[rows] = self._shown[rows] = np.nan
         self._limits.reset(rows, index)
         if self.shadow is not None:
@@ -271,10 +275,31 @@ class Pipeline:
         if standing is None or standing.id != identity:
             if fault:
                 self._expect_again(last.rows)
+            self._settle(last, fault)
             return []
         for states in self._all_states():
             states.judge(last.rows, fault)
+        self._settle(last, fault)
         return self.open_alerts.stand_again(row, last) if fault else []
+
+    def _settle(self, last: Readings, fault: bool) -> None:
+        """Somebody knows whether what was accepted on a channel is its new normal."""
+        if not fault:
+            self._probation.end(last.rows)
+            for states in self._all_states():
+                states.beware(last.rows, np.full(1, -np.inf))
+        elif self._probation.on(last.rows)[0]:
+            self._put_back(last.rows, last.times)
+
+    def _put_back(self, rows: Rows, times: Floats) -> None:
+        """What was accepted on these channels was no new normal."""
+        self.open_alerts.withdraw(rows)
+        self._probation.put_back(rows, self._scorer, self._sustained)
+        self._expect_again(rows)
+        for states in self._all_states():
+            states.beware(rows, times)
+        if self.shadow is not None:
+            columns.copy(self._scorer, self.shadow.scorer, self.table.capacity, rows)
 
     def remember(self, faults: Mapping[str, float]) -> None:
         """Channel, known or to come -> when it had its last fault, -inf: none is left; of others
@@ -321,6 +346,7 @@ class Pipeline:
             self._relations,
             self._networks,
             self._limits,
+            self._probation,
             self.predictors.each,
             self.predictors.of_row,
             self._assets,
@@ -358,6 +384,7 @@ class Pipeline:
         self.predictors.swap(shadow, rows)
         columns.exchange(self._scorer, shadow.scorer, self.table.capacity, rows)
         shadow.stand(rows, self._states)
+        self._probation.end(rows)  # of another network's residuals
         self.drift.reset(rows)
 
     @property
@@ -420,6 +447,7 @@ class Pipeline:
         ]
         rows = np.array(timed, dtype=np.intp)
         self._cadence.shift(rows, jump_s)
+        self._probation.shift(rows, jump_s)
         for states in self._all_states():
             states.shift(rows, jump_s)
         self._silences.shift(jump_s)
@@ -495,7 +523,7 @@ class Pipeline:
         self._predict(rows[beat.step])
         silent_s, interval_s = times - self._cadence.last_s(rows), self._cadence.interval_s(rows)
         quiet = beat.gap & (self._states.states(rows) < State.PENDING)
-        self._sustained.recommission(rows, silent_s, interval_s, quiet)
+        self._probation.end(self._sustained.recommission(rows, silent_s, interval_s, quiet))
         back = self._silences.heard(rows, times, silent_s, now_s)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
@@ -530,13 +558,18 @@ class Pipeline:
         learns = ~self._states.quarantined(rows, times)
         self._stillness.learn(rows, values, learns)
         accepted = learns & (self._states.states(rows) == State.FIRING)
+        tried = self._try(rows, times, interval_s, changed.accepted)
         self._sustained.learn(rows, held, learns, accepted)
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
         if changed.faults_over.any():
             self._expect_again(rows[changed.faults_over])
-        steady = rows[learns & beat.step & ~settling]
+        if tried.any():
+            shown = Shown(readings, expected, settling, quantum, risk)
+            self._judge_probation(shown.take(tried))
+        lasting = learns & ~tried & ~settling
+        steady = rows[lasting & beat.step]
         # The network's, whoever serves: else a change of who serves would pass for drift.
-        residual = values[learns & beat.step & ~settling] - self.predictors.told(steady)
+        residual = values[lasting & beat.step] - self.predictors.told(steady)
         self.drift.learn(steady, residual, self.predictors.scale[steady])
         if self.shadow is not None:
             seen = Round(readings, settling, quantum, risk, held, astray, changed.raised)
@@ -557,12 +590,27 @@ class Pipeline:
             (verdicts.score, score),
             (verdicts.state, state),
             (verdicts.kind, kind),
-            (verdicts.learnt, learns & ~settling),
+            (verdicts.learnt, lasting),
         ):
             column[at] = figures
         alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)
         barred = (state == State.WARMING) | self._states.in_maintenance(rows, times)
         return back + alerts + self._limits.observe(readings, beat.step, beat.gap, barred)
+
+    def _try(self, rows: Rows, times: Floats, interval_s: Floats, accepted: Flags) -> Flags:
+        """(B,) channels on probation, with those where something is `accepted` now."""
+        if accepted.any():
+            known = self._scorer.count(rows) * interval_s >= KNOWN_S
+            known &= self._sustained.commissioned(rows)
+            own = self._states.kinds(rows) == Kind.RESIDUAL
+            tried = accepted & known & own & ~self._states.waived(rows)
+            self._probation.begin(rows[tried], times[tried], self._scorer, self._sustained)
+        return self._probation.on(rows)
+
+    def _judge_probation(self, shown: Shown) -> None:
+        back = self._probation.judge(shown, self._relations, self._rules.accept_after_s)
+        if back.any():
+            self._put_back(shown.readings.rows[back], shown.readings.times[back])
 
     def _risk(self, rows: Rows) -> Floats:
         """(B,) false alarms that one reading may raise."""
