@@ -7,7 +7,8 @@ learning nothing. Where the channel fits it again, it is put back; where the con
 dropped.
 
 Only for channels that have been seen for two weeks, and whose level is known: what comes and goes
-before may be how a plant works. And only for what a channel shows itself: what it is to its asset
+before may be how a plant works. Not for slow ones, where a condition is accepted after a few
+readings. And only for what a channel shows itself: what it is to its asset
 is kept elsewhere. Owned by the pipeline thread: no locks. Hardly any memory for channels that are
 not on probation.
 """
@@ -28,8 +29,10 @@ KNOWN_S = 2.0 * WEEK_S
 """a channel that has been seen for so long has shown twice what it does once a week"""
 _LASTS = 24.0
 """what has stayed for so many times `accept_after_s` since it was accepted is the new normal"""
-_BACK, _BACK_READINGS = 0.25, 10
-"""of `accept_after_s`, and readings: if the old normal fits for so long, it is back"""
+LEAST_READINGS = 10
+"""what was accepted after fewer can't be told from a moment"""
+_BACK = 0.25
+"""of `accept_after_s`, and so many readings: if the old normal fits for so long, it is back"""
 
 
 class Shown(NamedTuple):
@@ -113,7 +116,7 @@ class Probation:
         self._back[rows] = np.where(begins, times, np.where(fits, self._back[rows], np.nan))
         self._fits[rows] = np.where(begins, 1, self._fits[rows] + 1)
         back = times - self._back[rows] >= _BACK * accept_after_s
-        back &= self._fits[rows] >= _BACK_READINGS
+        back &= self._fits[rows] >= LEAST_READINGS
         over = ~back & (times - self._since[rows] >= _LASTS * accept_after_s)
         self.end(rows[over])
         return np.asarray(back)

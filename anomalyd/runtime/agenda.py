@@ -9,6 +9,7 @@ from what was written last; what serves is said by the registry, never here.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ class Round(msgspec.Struct, frozen=True):
     """times; more than one where something ended the daemon in its midst"""
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """A model of a class of assets on trial."""
+
+    version: str
+    tried_s: float
+    """time that it has had"""
+
+
 class Agenda(msgspec.Struct, frozen=True):
     """Times are seconds since 1970."""
 
@@ -52,6 +61,8 @@ class Agenda(msgspec.Struct, frozen=True):
     """time that it has had; while the daemon is away none passes"""
     trusted: str = SHIPPED
     """the last version that has served through its watch, or came back"""
+    asset_trials: Mapping[str, Tried] = msgspec.field(default_factory=dict)
+    """role -> who scores in shadow, or serves and is watched"""
 
 
 class AgendaFile:

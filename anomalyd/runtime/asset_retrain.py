@@ -2,10 +2,8 @@
 
 Called by the retrainer on its thread: `look` after each of its rounds, `follow` at every look. A
 class is trained from nothing, not fine-tuned: that takes seconds, and a round that is cut off
-begins again after a restart, without the classes that are done. An accepted challenger is promoted
-at once: there is no shadow, and no roll-back by itself. What serves follows the registry, whoever
-changed that, as soon as no channel of the class is under alert; the residuals of its assets are
-then commissioned anew, for 400 comparisons, in which the other views go on.
+begins again after a restart, without the classes that are done. An accepted challenger goes on
+trial (`asset_trial.py`); a class with a model on trial is left alone.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ from anomalyd.adapters.models.store import ModelStore
 from anomalyd.errors import ModelError, Stopped
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetNetwork
-from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.torch_library import load_torch
 from anomalyd.runtime import registry
 from anomalyd.runtime.agenda import AgendaFile, Round
+from anomalyd.runtime.asset_trial import AssetTrial, asset_network
 from anomalyd.runtime.casebook import Casebook
 from anomalyd.runtime.history import History
 from anomalyd.runtime.pipeline import Pipeline
@@ -82,35 +80,22 @@ class AssetRetrainer:
         self._progress = progress
         self._results = results
         self._clock = clock
-        self._classes = {
-            registry.role_of(Path(settings.streams[stream].model or "")): predictor
-            for stream, predictor in pipeline.asset_classes.items()
-        }
-        self._stamps: dict[str, int] = {}
+        self._trials: dict[str, AssetTrial] = {}
+        for stream, predictor in pipeline.asset_classes.items():
+            role = registry.role_of(Path(settings.streams[stream].model or ""))
+            self._trials[role] = AssetTrial(
+                role, predictor, settings.retrain.shadow_h, store, pipeline, agenda, do, tell, clock
+            )
+
+    def open(self) -> None:
+        """Go on from what a restart has left."""
+        for trial in self._trials.values():
+            trial.open()
 
     def follow(self) -> None:
-        """Let what is current in the registry serve, whoever made it so."""
-        for role, predictor in self._classes.items():
-            stamp = self._store.stamp(role)
-            if self._stamps.get(role) == stamp:
-                continue
-            self._stamps[role] = stamp  # what can't be read is told once
-            path, version = registry.current(self._store, role)
-            found = checkpoint.load(path)
-            name = version or registry.name_of(path, found)
-            if name != predictor.name and isinstance(found.network, AssetNetwork):
-                self._serve(role, predictor, found.network, name)
-
-    def _serve(
-        self, role: str, predictor: AssetPredictor, network: AssetNetwork, name: str
-    ) -> None:
-        served = list[bool]()
-        self._do(lambda: served.append(self._pipeline.renew(predictor, network, name)))
-        if served[0]:
-            why = self._store.show(self._store.current(role), role).reason
-            self._tell("promoted", name, f"{role}: {why}")
-        else:
-            del self._stamps[role]
+        """Let what is current in the registry serve, whoever made it so; go on with the trials."""
+        for trial in self._trials.values():
+            trial.look()
 
     def look(self) -> None:
         """The round that is due, where one is."""
@@ -143,18 +128,21 @@ class AssetRetrainer:
         names = {name for of in seats.values() for each in of.values() for name in each}
         past = self._history.copy(this.since_s, this.until_s, _MOST_READINGS, names)
         segments = self._cases.without_confirmed(list(past.stretches()))
-        for role, predictor in self._classes.items():
-            if not self._is_done(role, this):
-                rows = rows_of(segments, seats[role], predictor.members)
-                self._learn(role, seats[role], predictor.members, rows, this.why)
+        for role, trial in self._trials.items():
+            if trial.on:
+                log.info("models: %s not retrained, %s: another is on trial", role, this.why)
+            elif not self._is_done(role, this):
+                members = trial.predictor.members
+                rows = rows_of(segments, seats[role], members)
+                self._learn(role, seats[role], members, rows, this.why)
 
     def _seats(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """Role -> asset -> its channels."""
         found: dict[str, Mapping[str, Sequence[str]]] = {}
 
         def look() -> None:
-            for role, predictor in self._classes.items():
-                found[role] = self._pipeline.seats(predictor)
+            for role, trial in self._trials.items():
+                found[role] = self._pipeline.seats(trial.predictor)
 
         self._do(look)
         return found
@@ -188,7 +176,7 @@ class AssetRetrainer:
         self._tell("started", "", f"{role}: {why}; {count} rows of {len(seats)} assets")
         seed = self._rules.seed
         path, champion = registry.current(self._store, role)
-        before, original = _network(path), _network(self._store.path(SHIPPED, role))
+        before, original = asset_network(path), asset_network(self._store.path(SHIPPED, role))
         challenger = self._train(drawn(learnt, _MOST_ROWS, seed), before)
         report = judge_asset(
             before, challenger, learnt, drawn(held, _MOST_ROWS, seed),
@@ -244,16 +232,11 @@ class AssetRetrainer:
         card = {"parent": manifest.parent, "seed": manifest.seed}
         version = self._store.add(checkpoint.dump(network, card), manifest)
         if report.accepted:
-            self._results["promoted"] += 1
-            self._store.promote(version, report.reason, self._clock(), manifest.role)
+            self._results["shadow"] += 1
+            self._store.shadow(version, report.reason, self._clock())
+            self._trials[manifest.role].enter(version, network)
+            self._tell("shadow", version, f"{manifest.role}: {report.reason}")
         else:
             self._results["rejected"] += 1
             self._store.reject(version, report.reason, self._clock())
             self._tell("rejected", version, f"{manifest.role}: {report.reason}")
-
-
-def _network(path: Path) -> AssetNetwork:
-    found = checkpoint.load(path).network
-    if not isinstance(found, AssetNetwork):
-        raise ModelError(f"{path}: no asset model")
-    return found

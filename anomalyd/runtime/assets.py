@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyd.detection import columns
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.combine import cauchy
 from anomalyd.detection.reading import Flags, Floats, Rows
@@ -42,6 +43,10 @@ class Assets:
         self._value, self._missed, self._score = (np.zeros(shape) for _ in range(3))
         self._scale = np.ones(shape)
         self._expected, self._limit = (np.full(shape, np.nan) for _ in range(2))
+
+    @property
+    def capacity(self) -> int:
+        return self._class.size
 
     @property
     def predictors(self) -> Sequence[AssetPredictor]:
@@ -76,6 +81,50 @@ class Assets:
         self._reference.reset(rows)
         self._missed[rows] = self._score[rows] = 0.0
         self._expected[rows] = self._limit[rows] = np.nan
+
+    def beside(self, predictor: AssetPredictor, other: AssetPredictor) -> Assets:
+        """The assets of `predictor` once more, for `other` to judge: it knows where each channel
+        stands, and its residuals are commissioned anew."""
+        of_stream = [other if each is predictor else None for each in self._of_stream]
+        found = Assets(self.capacity, of_stream)
+        mine = self._class == self._predictors.index(predictor)
+        found._seats[mine] = self._seats[mine, : len(predictor.seats)]
+        found._class[mine] = 0
+        found._served[mine] = self._served[mine]
+        found._place = {row: place for row, place in self._place.items() if mine[place[0]]}
+        found._value[:] = self._value
+        other.stand(predictor)
+        return found
+
+    def exchange(self, other: Assets, predictor: AssetPredictor) -> None:
+        """What is known of the residuals of `predictor`'s assets, with what `other` knows."""
+        rows = self.seated(predictor)
+        columns.exchange(self._reference, other._reference, self.capacity, rows)
+        for name in ("_missed", "_score", "_scale", "_expected", "_limit"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            ours[rows], theirs[rows] = theirs[rows], ours[rows]
+
+    def serves(self, assets: NDArray[np.intp]) -> Flags:
+        """(A,) whether a network judges them."""
+        return np.asarray(self._served[assets])
+
+    def known(self, assets: NDArray[np.intp]) -> Flags:
+        """(A,) something was expected of all members."""
+        return np.asarray(~np.isnan(self._expected[self._members(assets)]).any(axis=1))
+
+    def odd(self, assets: NDArray[np.intp]) -> Flags:
+        """(A,) a member is beyond its limit."""
+        return np.asarray((self._score[self._members(assets)] >= 1.0).any(axis=1))
+
+    def commissioned(self, assets: NDArray[np.intp]) -> Flags:
+        """(A,) the residuals of all members are known."""
+        members = self._members(assets)
+        flags = self._reference.commissioned(members.ravel())
+        return np.asarray(flags.reshape(members.shape).all(axis=1))
+
+    def _members(self, assets: NDArray[np.intp]) -> NDArray[np.intp]:
+        """(A, members) rows of assets of one class."""
+        return self._seats[assets, : self._predictors[self._class[assets[0]]].members]
 
     def join(self, row: int, asset: int, channel: Channel) -> None:
         """Give a channel its seat, where the class of its asset has one for it."""
@@ -135,8 +184,18 @@ class Assets:
         `quarantined`: the channel teaches nothing. `accepted`: its alert is the new normal.
         `risk`: false alarms that one comparison may raise in it.
         """
+        for known in self.judge(compared, quarantined, accepted, risk):
+            missed, scale = self._missed[known], self._scale[known]
+            compared = relations.replace(compared, known, missed, np.abs(missed) / scale)
+        return compared
+
+    def judge(
+        self, compared: Compared, quarantined: Flags, accepted: Flags, risk: Floats
+    ) -> Sequence[Rows]:
+        """As `compare`, and tells nobody; of each class, the rows that something is expected of."""
+        found: list[Rows] = []
         if not self._predictors:
-            return compared
+            return found
         at = compared.rows >= 0
         self._value[compared.rows[at]] = compared.values[at]
         learns: Flags = np.logical_not((quarantined & at).any(axis=1))
@@ -146,10 +205,8 @@ class Assets:
             mine = self._served[compared.assets] & (self._class[compared.assets] == index)
             if mine.any():
                 rows = self._seats[compared.assets[mine], : len(predictor.seats)]
-                known = self._judge(predictor, rows, learns[mine], ends[mine], allowed[mine])
-                missed, scale = self._missed[known], self._scale[known]
-                compared = relations.replace(compared, known, missed, np.abs(missed) / scale)
-        return compared
+                found.append(self._judge(predictor, rows, learns[mine], ends[mine], allowed[mine]))
+        return found
 
     def _judge(
         self, predictor: AssetPredictor, rows: NDArray[np.intp], learns: Flags, ends: Flags,

@@ -23,7 +23,7 @@ from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.drift import Drift
 from anomalyd.detection.experts import Beats
 from anomalyd.detection.possible import Possible
-from anomalyd.detection.probation import KNOWN_S, Probation, Shown
+from anomalyd.detection.probation import KNOWN_S, LEAST_READINGS, Probation, Shown
 from anomalyd.detection.quality import Stillness
 from anomalyd.detection.reading import (
     KIND_NAMES,
@@ -50,6 +50,7 @@ from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.forecaster import Forecaster
 from anomalyd.model.predictor import NextStepPredictor, Predictor
 from anomalyd.runtime.alerts import Alert
+from anomalyd.runtime.asset_shadow import AssetShadow
 from anomalyd.runtime.assets import Assets
 from anomalyd.runtime.limits import LimitWatch
 from anomalyd.runtime.maintenance import until_s
@@ -137,6 +138,8 @@ class Pipeline:
         self._faults: Mapping[str, float] = {}
         self.shadow: Shadow | None = None
         """scores beside what serves; None: nothing does"""
+        self.asset_shadows: dict[AssetPredictor, AssetShadow] = {}
+        """what serves a class of assets -> what scores beside it"""
         self._assets: dict[str, int] = {}
         self._free_assets = list(reversed(range(capacity)))
         self.open_alerts = OpenAlerts(
@@ -233,7 +236,8 @@ class Pipeline:
         if not judged:
             self._sustained.excuse(row)
         self._relations.join(row, asset, judged, bool(self._holds[row]))
-        self._networks.join(row, asset, channel)
+        for networks in self._all_networks():
+            networks.join(row, asset, channel)
 
     def maintain(self, windows: Sequence[Window]) -> None:
         """These channels are in maintenance, known ones and those to come, and no others."""
@@ -329,7 +333,8 @@ class Pipeline:
         cleared += self.open_alerts.retire(row, last, now_s)
         cleared += self._silences.retire(row, now_s)
         self._relations.leave(rows)
-        self._networks.leave(row)
+        for networks in self._all_networks():
+            networks.leave(row)
         asset = self.table[row].asset
         if asset in self._assets and self._relations.empty(self._assets[asset]):
             self._free_assets.append(self._assets.pop(asset))
@@ -398,14 +403,36 @@ class Pipeline:
         seats = [[self.table[row] for row in rows] for rows in self._networks.seats(predictor)]
         return {str(each[0].asset): [channel.name for channel in each] for each in seats}
 
-    def renew(self, predictor: AssetPredictor, network: AssetNetwork, name: str) -> bool:
-        """Let another network serve a class of assets; False, and nothing is changed, while one of
-        their channels is under alert: its residual would be forgotten."""
-        rows = self._networks.seated(predictor)
-        if (self._states.states(rows) >= State.PENDING).any():
-            return False
+    def renew(self, predictor: AssetPredictor, network: AssetNetwork, name: str) -> None:
+        """Let another network serve a class of assets, without a trial."""
         self._networks.renew(predictor, network, name)
-        return True
+
+    def begin_asset_shadow(
+        self, predictor: AssetPredictor, network: AssetNetwork, name: str
+    ) -> None:
+        """Let another network score beside the one that serves a class of assets."""
+        other = AssetPredictor(network, name, self.table.capacity)
+        self.asset_shadows[predictor] = AssetShadow(self._networks, predictor, other)
+
+    def end_asset_shadow(self, predictor: AssetPredictor) -> None:
+        """Nothing scores beside `predictor`."""
+        self.asset_shadows.pop(predictor, None)
+
+    def calm(self, predictor: AssetPredictor) -> bool:
+        """No channel of the class is under alert, nor would be by what scores beside it."""
+        rows = self._networks.seated(predictor)
+        shadow = self.asset_shadows.get(predictor)
+        under = (self._states.states(rows) >= State.PENDING).any()
+        return not under and (shadow is None or shadow.calm)
+
+    def swap_assets(self, predictor: AssetPredictor) -> None:
+        """What serves a class of assets and its shadow change places."""
+        if predictor in self.asset_shadows:
+            self.asset_shadows[predictor].swap()
+
+    def _all_networks(self) -> list[Assets]:
+        """Of what serves, and of what scores beside it."""
+        return [self._networks, *(each.assets for each in self.asset_shadows.values())]
 
     # --- readings ---------------------------------------------------------------------------
 
@@ -602,6 +629,7 @@ class Pipeline:
         if accepted.any():
             known = self._scorer.count(rows) * interval_s >= KNOWN_S
             known &= self._sustained.commissioned(rows)
+            known &= interval_s * LEAST_READINGS <= self._rules.accept_after_s
             own = self._states.kinds(rows) == Kind.RESIDUAL
             tried = accepted & known & own & ~self._states.waived(rows)
             self._probation.begin(rows[tried], times[tried], self._scorer, self._sustained)
@@ -661,7 +689,10 @@ class Pipeline:
         under = self._states.quarantined(flat, self._cadence.last_s(flat)).reshape(rows.shape)
         accepted = (self._states.states(rows) == State.FIRING) & ~under
         risk = SHARE * self._risk(flat).reshape(rows.shape)
-        compared = self._networks.compare(compared, self._relations, under, accepted, risk)
+        judged = self._networks.compare(compared, self._relations, under, accepted, risk)
+        for asset_shadow in self.asset_shadows.values():
+            asset_shadow.judge(compared, under, accepted, risk)
+        compared = judged
         self._scorer.elect(compared)
         if self.shadow is not None:
             self.shadow.elect(compared)

@@ -172,6 +172,7 @@ class Retrainer:
         own = (each for each in self._store.list() if each.role == NEXT_STEP)
         self.judged_s = max((each.created_s for each in own), default=0.0) or self.judged_s
         self._trial.open()
+        self._assets.open()
         if not self._agenda.now.due_s:
             self._agenda.note(due_s=self._first_due_s(), begun_s=self._clock())
 

@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 
 Step = Literal["started", "rejected", "shadow", "promoted", "rolled-back", "failed"]
 
-_HOUR_S = 3600.0
+HOUR_S = 3600.0
 _ROWS_AT_ONCE = 200  # rebuilt between two batches
 _DOUBT = 1e-3  # probability that what follows the promise looks like a flood
-_NOTE_S = 300.0  # of a trial, that a restart may repeat
+NOTE_S = 300.0
+"""of a trial, that a restart may repeat"""
 
 
 class Trial:
@@ -56,7 +57,7 @@ class Trial:
         """the version that serves"""
         self.challenger: str | None = None
         """in shadow, before it serves"""
-        self._shadow_s = shadow_h * _HOUR_S
+        self._shadow_s = shadow_h * HOUR_S
         self._store = store
         self._pipeline = pipeline
         self._agenda = agenda
@@ -92,7 +93,7 @@ class Trial:
             return False
         tried_s = self._clock() - self._since_s
         version = self.challenger or self.current
-        if tried_s - self._tried_s(version) >= _NOTE_S:
+        if tried_s - self._tried_s(version) >= NOTE_S:
             self._agenda.note(trial=version, tried_s=tried_s)
         if self.challenger is not None:
             self._try_out(self.challenger)
@@ -189,12 +190,7 @@ class Trial:
 
     def _watch(self) -> None:
         """What serves is new; the former one scores beside it."""
-        tally = self._tally()
-        turned = Tally(
-            tally.readings, tally.raised_serving, tally.raised, tally.promised,
-            tally.unknown_serving, tally.unknown,
-        )  # fmt: skip
-        why = unfit(turned, "since its promotion")
+        why = unfit(turned(self._tally()), "since its promotion")
         if why is not None:
             back = self._store.rollback(NEXT_STEP, why, self._clock())
             if back != self._former:  # which is on disk no more
@@ -246,6 +242,14 @@ class Trial:
     def _tally(self) -> Tally:
         shadow = self._pipeline.shadow
         return shadow.tally if shadow is not None else NOTHING
+
+
+def turned(tally: Tally) -> Tally:
+    """The same where what serves is new, and the shadow what served before."""
+    return Tally(
+        tally.readings, tally.raised_serving, tally.raised, tally.promised,
+        tally.unknown_serving, tally.unknown,
+    )  # fmt: skip
 
 
 def unfit(tally: Tally, when: str) -> str | None:

@@ -1,4 +1,5 @@
-"""Asset classes learn on site: trained, judged, promoted between two batches, and taken back."""
+"""Asset classes learn on site: trained, judged, tried in shadow, promoted between two batches, and
+taken back."""
 
 from __future__ import annotations
 
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from anomalyd.adapters.models.manifest import SHIPPED
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.reading import Readings
 from anomalyd.model import asset_training, checkpoint
-from anomalyd.model.asset import AssetConfig
+from anomalyd.model.asset import AssetConfig, AssetNetwork, Carried
+from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.asset_training import AssetPlan
 from anomalyd.runtime import memory, registry
 from anomalyd.runtime.conditions import Conditions
@@ -34,7 +37,8 @@ STREAM = Stream(
     inputs=("setpoint",),
     model=Path("pumps.safetensors"),
 )
-RULES = Retrain(every_h=0.0, least_readings=10**9, steps=60)
+SHADOW = 600
+RULES = Retrain(every_h=0.0, least_readings=10**9, steps=60, shadow_h=SHADOW / 3600.0)
 
 
 @pytest.fixture(autouse=True)
@@ -123,39 +127,69 @@ class Site:
         return [step for step, _, _ in self.steps]
 
 
-def promoted(folder: Path) -> Site:
-    """A class that has learnt."""
+def tried(folder: Path) -> Site:
+    """A class that has learnt; the challenger is in shadow."""
     site = Site(folder)
     site.join()
     with site.running():
         site.live(TICKS)
         site.store.request()
-        assert ["started", "promoted"] == site.turn()
+        assert ["started", "shadow"] == site.turn()
     return site
 
 
+def promoted(folder: Path) -> Site:
+    """... and serves, watched by the former."""
+    site = tried(folder)
+    site.live(SHADOW)
+    assert ["promoted"] == site.turn()
+    return site
+
+
+class Spoilt:
+    """A network that is wrong in fifty comparisons of a hundred."""
+
+    def __init__(self, network: AssetNetwork) -> None:
+        self._network, self._at = network, 0
+
+    def step(
+        self, values: NDArray[np.float32], carried: Carried
+    ) -> tuple[NDArray[np.float32], Carried]:
+        expected, after = self._network.step(values, carried)
+        self._at += 1
+        return expected + np.float32(5.0 * (self._at // 50 % 2)), after
+
+
+def spoil(predictor: AssetPredictor) -> None:
+    predictor._network = Spoilt(predictor._network)  # type: ignore[assignment]
+
+
 def test_a_class_learns_from_the_history_and_its_network_serves(tmp_path: Path) -> None:
-    """Though the predictor has too little to learn from. The swap raises nothing, where the
-    channels stand is known still; the class is taken back by hand, within a look."""
+    """Though the predictor has too little to learn from. It scores in shadow first, and the swap
+    raises nothing; it was commissioned in shadow, so it finds at once what happens to its machines;
+    the class is taken back by hand, within a look."""
     site = Site(tmp_path)
     site.join()
     with site.running():
         site.live(TICKS)
-        own, predictor = site.serving, site.pipeline.asset_classes[0]
-        mean = predictor._mean.copy()
+        own = site.serving
         assert [] == site.turn()
         site.store.request()
-        assert ["started", "promoted"] == site.turn()
+        assert ["started", "shadow"] == site.turn()
         version = site.steps[-1][1]
-        assert version == site.serving == site.store.current(ROLE) != own
         assert site.steps[-1][2].startswith("asset:pumps: log-score better by ")
+        assert (own, SHIPPED) == (site.serving, site.store.current(ROLE))
+        assert "shadow" == site.store.show(version).status
+        site.alerts.clear()
+        site.live(SHADOW - 1)
+        assert [] == site.turn()
+        site.live(1)
+        assert ["promoted"] == site.turn()
+        assert version == site.serving == site.store.current(ROLE) != own
         manifest = site.store.show(version)
         assert (SHIPPED, "current") == (manifest.parent, manifest.status)
-        assert (mean == predictor._mean).all()
-        site.alerts.clear()
-        site.live(600)
+        site.live(30)
         assert [] == site.alerts
-        # It finds what happens to its machines.
         site.live(200, fault=3.0)
         assert site.alerts
         site.live(300)
@@ -163,6 +197,101 @@ def test_a_class_learns_from_the_history_and_its_network_serves(tmp_path: Path) 
         assert ["promoted"] == site.turn()
         assert own == site.serving
         assert [] == site.turn()
+
+
+def test_it_is_trusted_after_its_watch(tmp_path: Path) -> None:
+    """Nothing scores beside it any more, and the next round may begin; not before."""
+    site = Site(tmp_path)
+    site.join()
+    with site.running():
+        site.live(TICKS)
+        site.store.request()
+        site.turn()
+        site.live(SHADOW)
+        assert ["promoted"] == site.turn()
+        version = site.serving
+        site.store.request()
+        assert [] == site.turn()
+        site.live(SHADOW)
+        assert [] == site.turn()
+        assert not site.pipeline.asset_shadows
+        assert version == site.serving
+        site.store.request()
+        assert "started" == site.turn()[0]
+
+
+def test_one_that_finds_its_assets_odd_in_shadow_never_serves(tmp_path: Path) -> None:
+    site = tried(tmp_path)
+    own = site.serving
+    site.live(500)
+    spoil(next(iter(site.pipeline.asset_shadows.values())).other)
+    site.alerts.clear()
+    site.live(300)
+    assert ["rejected"] == site.turn()
+    assert "alerts in shadow" in site.steps[-1][2]
+    assert own == site.serving
+    assert [] == site.alerts
+    assert not site.pipeline.asset_shadows
+    assert [] == site.turn()
+
+
+def test_one_that_floods_in_service_goes_back_by_itself(tmp_path: Path) -> None:
+    """Though its own alerts stand; they end with it."""
+    site = tried(tmp_path)
+    own = site.serving
+    site.live(SHADOW)
+    assert ["promoted"] == site.turn()
+    bad = site.serving
+    spoil(site.pipeline.asset_classes[0])
+    site.alerts.clear()
+    for _ in range(15):
+        site.live(60)
+        if site.turn():
+            break
+    assert ("rolled-back", bad) == site.steps[0][:2]
+    assert own == site.serving
+    assert SHIPPED == site.store.current(ROLE)
+    assert site.alerts
+    site.live(200)
+    assert not site.pipeline.count_states(list(range(8)))["firing"]
+
+
+@pytest.mark.parametrize("by_hand", ["promote", "rollback"])
+def test_somebody_may_decide_before_the_trial_does(tmp_path: Path, by_hand: str) -> None:
+    """The challenger in shadow, or the way back, with what it has seen there."""
+    site = tried(tmp_path) if by_hand == "promote" else promoted(tmp_path)
+    site.live(SHADOW - 100)
+    shadow = next(iter(site.pipeline.asset_shadows.values())).other
+    count, name = shadow._count.copy(), shadow.name
+    if by_hand == "promote":
+        site.store.promote(name, "by hand", START_S)
+    else:
+        site.store.rollback(ROLE, "by hand", START_S)
+    assert ["promoted"] == site.turn()
+    assert name == site.serving
+    assert (count == site.pipeline.asset_classes[0]._count).all()
+    assert (by_hand == "promote") == bool(site.pipeline.asset_shadows)
+
+
+def test_a_trial_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """In shadow, and in the watch after the promotion, with the time that it has had."""
+    before = tried(tmp_path)
+    for step in ("promoted", None):
+        before.live(500)
+        assert [] == before.turn()
+        kept = memory.remember(before.pipeline, (STREAM,))
+        after = Site(tmp_path)
+        after.at = before.at + 3600
+        memory.recall(after.pipeline, (STREAM,), kept, START_S)
+        with after.running():
+            assert before.serving == after.serving
+            assert after.pipeline.asset_shadows
+            after.live(SHADOW - 500)
+            assert [] == after.turn(), "the shadow is not commissioned, or not watched for long"
+            after.live(400)
+            assert ([step] if step else []) == after.turn()
+        before = after
+    assert not before.pipeline.asset_shadows
 
 
 def test_one_that_is_no_better_is_rejected(tmp_path: Path) -> None:
@@ -231,11 +360,11 @@ def test_a_round_that_is_stopped_goes_on_after_a_restart(tmp_path: Path) -> None
         site.live(TICKS)
         site.store.request()
         site.retrainer._stop.set()
-        assert "promoted" not in site.turn()
+        assert "shadow" not in site.turn()
     after = Site(tmp_path)
     after.join()
     after.at = site.at
     with after.running():
-        assert ["started", "promoted"] == after.turn()
+        assert ["started", "shadow"] == after.turn()
         assert [] == after.turn()
     assert 1 == sum(each.role == ROLE and each.version != SHIPPED for each in after.store.list())
