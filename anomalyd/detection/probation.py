@@ -6,7 +6,7 @@ the old normal is kept aside for a while and scores beside the new one, on the s
 learning nothing. Where the channel fits it again, it is put back; where the condition stays, it is
 dropped.
 
-Only for channels that have been seen for two weeks, and whose level is known: what comes and goes
+Only for channels that have been seen for a week, and whose level is known: what comes and goes
 before may be how a plant works. Not for slow ones, where a condition is accepted after a few
 readings. And only for what a channel shows itself: what it is to its asset
 is kept elsewhere. Owned by the pipeline thread: no locks. Hardly any memory for channels that are
@@ -25,8 +25,8 @@ from anomalyd.detection.relation import Relations
 from anomalyd.detection.score import WEEK_S, Scorer
 from anomalyd.detection.sustained import Astray, Sustained
 
-KNOWN_S = 2.0 * WEEK_S
-"""a channel that has been seen for so long has shown twice what it does once a week"""
+KNOWN_S = WEEK_S
+"""a channel that has been seen for so long has shown what it usually does"""
 _LASTS = 24.0
 """what has stayed for so many times `accept_after_s` since it was accepted is the new normal"""
 LEAST_READINGS = 10

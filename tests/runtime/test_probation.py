@@ -31,7 +31,7 @@ KNOWN, YOUNG = "known", "young"
 
 
 class Plant:
-    """Channels of noise; `young` joins four days before the first fault."""
+    """Channels of noise; `young` joins two days before the first fault."""
 
     def __init__(self) -> None:
         self.run, self.at = Run(RULES, CHANNELS), 0
@@ -57,16 +57,16 @@ class Plant:
 @cache
 def _known() -> Plant:
     plant = Plant()
-    plant.live(BEFORE - 4 * 72)
+    plant.live(BEFORE - 2 * 72)
     plant.rows = np.append(plant.rows, plant.run.add(YOUNG))
-    plant.live(4 * 72)
+    plant.live(2 * 72)
     assert not plant.run.alerts
     return plant
 
 
 @pytest.fixture
 def plant() -> Plant:
-    """Its first channel has been seen for two weeks."""
+    """Its first channel has been seen for a week."""
     return deepcopy(_known())
 
 
@@ -88,7 +88,7 @@ def test_a_fault_that_was_accepted_and_went_is_found_again(plant: Plant) -> None
     plant.live(QUIET)
     assert ["raised", "accepted", "cleared"] == said(plant.alerts(KNOWN))[:3]
     assert 1 == plant.run.pipeline.open_alerts.regimes_withdrawn
-    for _ in range(3):
+    for _ in range(2):
         again = plant.at
         plant.live(FAULT, SIZE)
         plant.live(QUIET)
