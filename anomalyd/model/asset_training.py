@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anomalyd.model.adam import Adam
 from anomalyd.model.asset import LIMIT, AssetConfig, AssetNetwork
 from anomalyd.model.asset_module import AssetModule
 
@@ -132,10 +133,7 @@ def _fit(
     should_stop: Callable[[], bool],
     progress: Callable[[int, float], None],
 ) -> None:
-    optimizer = torch.optim.AdamW(
-        network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.steps)
+    optimizer = Adam(network.parameters(), plan.learning_rate, plan.weight_decay)
     chunk = min(plan.chunk, min(map(len, learnt)) - network.config.ahead)
     best, kept = float(_held_out(network, sets).mean()), _copy(network)
     for step in range(1, plan.steps + 1):
@@ -144,11 +142,12 @@ def _fit(
         seen, target = _pick(learnt, rng, plan.sequences_a_batch, chunk, network.config)
         hidden = torch.from_numpy((rng.random(seen.shape) < plan.dropout).astype(np.float32))
         loss = _loss(network, seen * (1.0 - hidden), target)
-        optimizer.zero_grad()
+        optimizer.clear()
+        share = (step - 1) / plan.steps
+        optimizer.rate = 0.5 * plan.learning_rate * (1.0 + math.cos(math.pi * share))
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         progress(step, float(loss.detach()))
         if step % plan.check_every == 0:
             now = float(_held_out(network, sets).mean())

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from anomalyd.errors import ModelError, Stopped
 from anomalyd.model import training
+from anomalyd.model.adam import Adam
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.next_step_module import NextStepModule
 from anomalyd.model.pieces import lessons, sample
@@ -30,7 +31,7 @@ from anomalyd.model.segment import Cut, Segment
 from anomalyd.model.synthetic import corpus
 from anomalyd.model.training import Carried, Lessons
 
-_FORMAT = "anomalyd-fine-tuning-1"
+_FORMAT = "anomalyd-fine-tuning-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class _Run:
     ) -> None:
         self._lessons, self._seed, self._plan = learnt, seed, plan
         self._network = NextStepModule.of(champion)
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=plan.learning_rate)
+        self._optimizer = Adam(self._network.parameters(), plan.learning_rate)
         self._chunks = -(-learnt.target.shape[1] // plan.chunk)
         self._step = 0
         self._carried: Carried | None = None
@@ -150,14 +151,15 @@ class _Run:
 
     def _learn(self, picked: Lessons, begin: int) -> float:
         share = self._step / self._plan.steps
-        rate = self._plan.learning_rate * (0.02 + 0.49 * (1.0 + math.cos(math.pi * share)))
-        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.rate = self._plan.learning_rate * (
+            0.02 + 0.49 * (1.0 + math.cos(math.pi * share))
+        )
         loss, self._carried = training.chunk_loss(
             self._network, picked, begin, self._plan.chunk, self._carried
         )
         if loss is None:
             return math.nan
-        self._optimizer.zero_grad()
+        self._optimizer.clear()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         self._optimizer.step()
@@ -171,13 +173,14 @@ class _Run:
 
     def _progress(self) -> bytes:
         tensors: dict[str, Tensor] = {}
-        for name, parameter in self._network.named_parameters():
+        named = zip(self._network.named_parameters(), self._optimizer.moments, strict=True)
+        for (name, parameter), moments in named:
             tensors[f"weight.{name}"] = parameter.detach().contiguous()
-            for key, figure in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = torch.as_tensor(figure).contiguous()
+            tensors[f"first.{name}"] = moments.first
+            tensors[f"second.{name}"] = moments.second
         for name, state in zip("hc", self._carried or (), strict=False):
             tensors[f"carried.{name}"] = state.contiguous()
-        about = {**self._about(), "step": self._step}
+        about = {**self._about(), "step": self._step, "learnt": self._optimizer.steps}
         return save(tensors, {"anomalyd": json.dumps(about, sort_keys=True)})
 
     def _resume(self, kept: bytes) -> None:
@@ -186,16 +189,16 @@ class _Run:
             size = int.from_bytes(kept[:8], "little")
             about = json.loads(json.loads(kept[8 : 8 + size])["__metadata__"]["anomalyd"])
             self._step = int(about.pop("step"))
+            self._optimizer.steps = int(about.pop("learnt"))
         except (SafetensorError, ValueError, KeyError) as error:
             raise ModelError(f"retraining: its progress is not readable ({error})") from error
         if about != self._about():
             raise ModelError("retraining: the progress is of another history, plan or seed")
         with torch.no_grad():
-            for name, parameter in self._network.named_parameters():
+            named = zip(self._network.named_parameters(), self._optimizer.moments, strict=True)
+            for (name, parameter), moments in named:
                 parameter.copy_(tensors[f"weight.{name}"])
-                begin = f"optimizer.{name}."
-                state = {k[len(begin) :]: t for k, t in tensors.items() if k.startswith(begin)}
-                if state:
-                    self._optimizer.state[parameter] = state
+                moments.first.copy_(tensors[f"first.{name}"])
+                moments.second.copy_(tensors[f"second.{name}"])
         if "carried.h" in tensors:
             self._carried = tensors["carried.h"], tensors["carried.c"]

@@ -228,19 +228,19 @@ def _alarms(
     metrics: dict[str, float],
     each: Callable[[], None],
 ) -> str:
-    old, new = (rehearse(network, plant, held, each) for network in (champion, challenger))
-    expected = max(float(len(old.raised)), new.promised)
-    metrics |= {
-        "alarms": float(len(new.raised)),
-        "alarms_champion": float(len(old.raised)),
-        "alarms_promised": new.promised,
-    }
-    if poisson_tail(len(new.raised), expected) >= rules.doubt:
+    # One after the other, and no more of them than is needed: their readings are many.
+    old = len(rehearse(champion, plant, held, each).raised)
+    new, promised = _raised(rehearse(challenger, plant, held, each))
+    metrics |= {"alarms": float(new), "alarms_champion": float(old), "alarms_promised": promised}
+    if poisson_tail(new, max(float(old), promised)) >= rules.doubt:
         return ""
     return (
-        f"{len(new.raised)} alarms on held-out readings; the champion raises {len(old.raised)}, "
-        f"promised are {new.promised:.2g}"
+        f"{new} alarms on held-out readings; the champion raises {old}, promised are {promised:.2g}"
     )
+
+
+def _raised(run: Rehearsed) -> tuple[int, float]:
+    return len(run.raised), run.promised
 
 
 def _incidents(
@@ -255,10 +255,12 @@ def _incidents(
     lost, shrunk, learnt = [], [], []
     networks = [*before, challenger]
     readings = [case.segments for case in incidents]
-    runs = [rehearse_each(network, plant, readings, each) for network in networks]
+    sights = [
+        _sights(rehearse_each(network, plant, readings, each), incidents) for network in networks
+    ]
     told = _told(before, challenger, incidents, each)
     for at, case in enumerate(incidents):
-        *old, new = (_sight(run[at], case) for run in runs)
+        *old, new = (seen[at] for seen in sights)
         was = max(each.peak for each in old)
         words = f"{case.alert} (score {was:.2f} => {new.peak:.2f})"
         if any(each.found for each in old) and new.loses(was, rules):
@@ -311,6 +313,10 @@ class Sight(NamedTuple):
     def shrinks(self, was: float, rules: GateRules) -> bool:
         """Its highest score is much lower than theirs, which was an alert's."""
         return was >= 1.0 and not self.peak >= rules.score_kept * was
+
+
+def _sights(runs: Sequence[Rehearsed], cases: Sequence[Incident]) -> list[Sight]:
+    return [_sight(run, case) for run, case in zip(runs, cases, strict=True)]
 
 
 def _sight(run: Rehearsed, case: Incident) -> Sight:

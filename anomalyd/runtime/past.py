@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 GAP_INTERVALS = 10.0
 _COLUMNS = ("sequence", "times", "values", "learnt", "score", "state", "kind")
 
-_DTYPES = (np.int64, np.int64, np.float64, np.float64, np.bool_, np.float16, np.int8, np.int8)
+_DTYPES = (np.int32, np.int64, np.float64, np.float64, np.bool_, np.float16, np.int8, np.int8)
 _NOTHING = tuple(np.empty(0, dtype) for dtype in _DTYPES)
 
 T = TypeVar("T")
@@ -104,14 +104,16 @@ def read_past(
     shares = _shares(paths, chosen, most_readings)
     names = {name: place for place, name in enumerate(shares)}
     left = np.fromiter(shares.values(), dtype=np.int64, count=len(shares))
-    parts = []
+    parts: list[_Part] = []
     for path in reversed(paths):
         if not left.any():
             break
         chunk = _tried(files.read, path)
         if chunk is not None:
             parts.append(_part(chunk, names, left, since_s, until_s))
-    return _join(parts, list(names), gap_intervals)
+    columns = [list(each) for each in zip(*parts, _NOTHING, strict=True)]
+    parts.clear()
+    return _join(columns, list(names), gap_intervals)
 
 
 def _touches(path: Path, since_s: float, until_s: float) -> bool:
@@ -158,24 +160,25 @@ def _part(
     rank_from_end = np.repeat(np.cumsum(runs), runs) - np.arange(at.size)
     at = at[rank_from_end <= left[channel[at]]]
     left -= np.bincount(channel[at], minlength=left.size)
-    return (channel[at], *(getattr(chunk, name)[at] for name in _COLUMNS))
+    return (channel[at].astype(np.int32), *(getattr(chunk, name)[at] for name in _COLUMNS))
 
 
-def _join(parts: Sequence[_Part], names: Sequence[str], gap_intervals: float) -> Past:
-    channel, sequence, times, *others = map(np.concatenate, zip(*parts, _NOTHING, strict=True))
-    order = np.lexsort((sequence, times, channel))
+def _join(columns: list[list[NDArray[Any]]], names: Sequence[str], gap_intervals: float) -> Past:
+    """Empties `columns` as it goes: the readings are never there three times."""
+    channel, sequence, times = (np.concatenate(columns.pop(0)) for _ in range(3))
+    order = np.lexsort((sequence, times, channel)).astype(np.int32)
     channel, sequence, times = channel[order], sequence[order], times[order]
     starts = np.flatnonzero(_begins(channel, sequence, times, gap_intervals))
-    return Past(
-        [names[each] for each in channel[starts]],
-        np.append(starts, channel.size),
-        times,
-        *(column[order] for column in others),
-    )
+    found, readings = [names[each] for each in channel[starts]], channel.size
+    del channel, sequence
+    others = []
+    while columns:
+        others.append(np.concatenate(columns.pop(0))[order])
+    return Past(found, np.append(starts, readings), times, *others)
 
 
 def _begins(
-    channel: NDArray[np.int64], sequence: NDArray[np.int64], times: Floats, gap_intervals: float
+    channel: NDArray[np.int32], sequence: NDArray[np.int64], times: Floats, gap_intervals: float
 ) -> Flags:
     """(R,) the reading is the first of a stretch."""
     if not channel.size:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalyd.detection.channels import Channel
-from anomalyd.detection.reading import Floats, Readings, Rows
+from anomalyd.detection.reading import Floats, Readings
 from anomalyd.model.next_step import NextStep
 from anomalyd.model.predictor import NextStepPredictor
 from anomalyd.model.segment import Segment
@@ -44,7 +45,7 @@ class Rehearsed:
     promised: float
     """alerts that the budget allows in that time"""
     channels: Sequence[str]
-    rows: Floats
+    rows: NDArray[np.int32]
     """(R,) places in `channels`"""
     times: Floats
     """(R,)"""
@@ -130,7 +131,7 @@ class _Rehearsal:
             for at in range(len(self._cases))
         ]
 
-    def _readings(self) -> tuple[Rows, Readings]:
+    def _readings(self) -> tuple[NDArray[np.int32], Readings]:
         """Of all cases, each in order of time: their firsts, their seconds, and so on; and whose
         each one is."""
         parts = []
@@ -140,9 +141,12 @@ class _Rehearsal:
             values = np.concatenate([segment.values for segment in segments])
             order = np.argsort(times, kind="stable")
             own = np.concatenate(rows)[order], times[order], values[order]
-            parts.append((np.full(times.size, at, np.intp), np.arange(times.size), *own))
+            parts.append(
+                (np.full(times.size, at, np.int32), np.arange(times.size, dtype=np.int32), *own)
+            )
         case, place, *columns = (np.concatenate(each) for each in zip(*parts, strict=True))
-        order = np.lexsort((case, place))
+        parts.clear()
+        order = np.lexsort((case, place)).astype(np.int32)
         return case[order], Readings(*(column[order] for column in columns))
 
     def _of_case(
@@ -151,6 +155,6 @@ class _Rehearsal:
         spans = sum(float(segment.times[-1] - segment.times[0]) for segment in self._cases[at])
         promised = self._pipeline.budget_per_week * spans / (7 * 86400.0)
         names = self._names[at]
-        place = np.zeros(self._count)
+        place = np.zeros(self._count, dtype=np.int32)
         place[[self._row[at, name] for name in names]] = np.arange(len(names))
         return Rehearsed(raised, promised, names, place[readings.rows], readings.times, score)

@@ -267,6 +267,7 @@ class Retrainer:
     def _retrain(self, this: Round) -> None:
         self._cases.keep()
         past = self._history.copy(this.since_s, this.until_s, _MOST_READINGS)
+        give_back_memory()
         plant = self._plant()
         known = self._cases.without_confirmed(
             [each for each in past.stretches(_SHORTEST) if each.channel in plant.channels]
@@ -293,6 +294,7 @@ class Retrainer:
         self._step("started", "", about)
         champion = self._trial.network(self._trial.current)
         challenger = self._tune(champion, learnt)
+        give_back_memory()
         report = judge(
             champion, challenger, plant, _long(held), self._cases.all(),
             _long(learnt)[:_LEARNT_PIECES], each=self._yield,
