@@ -51,6 +51,9 @@ class Compared(NamedTuple):
     """(assets, MEMBERS) >= 0, how much better it all fits if this one channel is at fault"""
 
 
+_NOTHING = Compared(np.empty(0, np.intp), np.empty((0, MEMBERS), np.intp), *np.empty((3, 0, MEMBERS)))
+
+
 class _Seats(NamedTuple):
     """Which of B readings belong to assets, and where; R of them to A assets."""
 
@@ -142,6 +145,8 @@ class Relations:
         """(B,) newest smoothed residual at `times`, in standard deviations; NaN where there is
         none, or where a silent member keeps the asset from being compared."""
         asset, slot = self._at(rows)
+        if not np.count_nonzero(asset >= 0):
+            return np.full(rows.size, np.nan)
         residual = self._residual[asset, slot]
         fresh = times - self._compared[asset] <= self._lasts[asset]
         return np.where((asset >= 0) & fresh & (residual != 0.0), residual, np.nan)
@@ -166,6 +171,8 @@ class Relations:
         An asset's readings are taken up to the one with which it can be compared; a channel's very
         first reading changes its asset and is taken alone.
         """
+        if not np.count_nonzero(self._asset[rows] >= 0):
+            return np.ones(rows.size, dtype=np.bool_)
         seats = self._seat(rows)
         present, waits = self._present(seats.assets), self._waits(seats.assets)
         first = np.where(seats.taken, seats.arrival, rows.size).min(axis=1, initial=rows.size)
@@ -185,6 +192,8 @@ class Relations:
 
         `interval_s`: (B,) the usual time between the channel's readings.
         """
+        if not np.count_nonzero(self._asset[rows] >= 0):
+            return _NOTHING
         seats = self._seat(rows)
         assets, at = seats.assets, (seats.assets[seats.of], seats.slots)
         new = ~self._active[at]
