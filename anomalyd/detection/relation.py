@@ -144,12 +144,19 @@ class Relations:
     def residual(self, rows: Rows, times: Floats) -> Floats:
         """(B,) newest smoothed residual at `times`, in standard deviations; NaN where there is
         none, or where a silent member keeps the asset from being compared."""
-        asset, slot = self._at(rows)
-        if not np.count_nonzero(asset >= 0):
+        fresh = self.fresh(rows, times)
+        if not np.count_nonzero(fresh):
             return np.full(rows.size, np.nan)
-        residual = self._residual[asset, slot]
-        fresh = times - self._compared[asset] <= self._lasts[asset]
-        return np.where((asset >= 0) & fresh & (residual != 0.0), residual, np.nan)
+        return np.where(fresh, self._residual[self._at(rows)], np.nan)
+
+    def fresh(self, rows: Rows, times: Floats) -> Flags:
+        """(B,) there is such a residual."""
+        asset, slot = self._at(rows)
+        fresh = asset >= 0
+        if np.count_nonzero(fresh):
+            fresh &= times - self._compared[asset] <= self._lasts[asset]
+            fresh &= self._residual[asset, slot] != 0.0
+        return np.asarray(fresh)
 
     def spread(self, rows: Rows) -> Floats:
         """(B,) standard deviation of each channel in its asset, in its own units."""
