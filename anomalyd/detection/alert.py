@@ -168,8 +168,9 @@ class AlertStates:
             return Transitions(*changed)
         calm = ~busy
         self._rest(rows[calm], scores[calm], warming[calm], scored[calm])
-        some = (each[busy] for each in (rows, times, scores, kinds, warming, scored))
-        changed[:, busy] = self._change(*some)
+        changed[:, busy] = self._change(
+            rows[busy], times[busy], scores[busy], kinds[busy], warming[busy], scored[busy]
+        )
         return Transitions(*changed)
 
     def _rest(self, rows: Rows, scores: Floats, warming: Flags, scored: Flags) -> None:

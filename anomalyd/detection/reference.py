@@ -74,8 +74,6 @@ class Held(NamedTuple):
     """... and the limit"""
     tamed: Floats
     """the reading, pulled towards the level: one outlier is no level"""
-    state: Floats
-    """(B, figures) what was known before; `learn` makes it what is known then"""
 
 
 class Reference:
@@ -117,14 +115,12 @@ class Reference:
         ease = _ease(state, risk)
         mean, score = state[MEAN].copy(), far / ease
         z = _bell(score * student, freedom)
-        return Held(
-            score, mean, interval * ease, level, spread, far, ease, z, z_limit, tamed, state.T
-        )
+        return Held(score, mean, interval * ease, level, spread, far, ease, z, z_limit, tamed)
 
     def learn(self, rows: Rows, held: Held, learns: Flags, accepted: Flags) -> None:
-        """Take what `look` saw, once. `learns`: (B,) the reading is normal as far as anyone knows;
+        """Take what `look` saw. `learns`: (B,) the reading is normal as far as anyone knows;
         `accepted`: (B,) an alert has lasted so long that this is the new normal."""
-        state = held.state.T
+        state = self._state.take(rows, 0).T.copy()
         state[COUNT] += 1.0
         state[LEVEL], state[SPREAD] = held.level, held.spread
         out = held.reach > _STANDS_OUT

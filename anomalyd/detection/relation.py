@@ -51,7 +51,8 @@ class Compared(NamedTuple):
     """(assets, MEMBERS) >= 0, how much better it all fits if this one channel is at fault"""
 
 
-_NOTHING = Compared(np.empty(0, np.intp), np.empty((0, MEMBERS), np.intp), *np.empty((3, 0, MEMBERS)))
+_NO_ASSET = np.empty(0, dtype=np.int64)
+_NOTHING = Compared(_NO_ASSET, _NO_ASSET.reshape(0, MEMBERS), *np.empty((3, 0, MEMBERS)))
 
 
 class _Seats(NamedTuple):

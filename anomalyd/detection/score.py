@@ -47,7 +47,8 @@ _SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT,
 # Noise comes in bursts: from one event in 2 000 readings on, its line is flatter (slope, offset).
 _RARE_NOISE = 0.43, 2.13
 _MEASURED = 4.0
-_STEEPER = 1.0 / np.where(np.arange(len(View))[:, None] == _VIEW_NOISE, _RARE_NOISE[0], _SLOPES) - 1.0
+_RARE_SLOPES = np.where(np.arange(len(View))[:, None] == _VIEW_NOISE, _RARE_NOISE[0], _SLOPES)
+_STEEPER = 1.0 / _RARE_SLOPES - 1.0
 # After an alarm a channel must surprise more, by half the logarithm of one more than the alarms of
 # late; and for a while only a greater surprise than the last is an event of its own.
 _CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0

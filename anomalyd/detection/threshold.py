@@ -109,7 +109,7 @@ class Tails:
         surprise = np.log10((flat.take(first + (BINS - 1)) + 1.0) / (above + 1.0))
         beyond = np.maximum(off - self._end.take(rows, 0), 0.0) * _DECADES_A_BIN
         surprise += np.maximum(self._slope.take(rows, 0), _SHALLOWEST) * beyond
-        return np.maximum(surprise, 0.0).T.copy()
+        return np.asarray(np.maximum(surprise, 0.0).T.copy())
 
     def values(self, rows: Rows, surprises: Floats) -> Floats:
         """(views, B) the values with these surprises (views, B); 0 while unknown."""
