@@ -336,8 +336,7 @@ def test_channels_change_together_as_they_would_alone(scores: list[Scores]) -> N
         changed = together.advance(rows, times, found, kinds, np.isnan(found))
         for row in rows:
             one = slice(row, row + 1)
-            arrays = (each[one] for each in (times, found, kinds, np.isnan(found)))
-            own = alone.advance(rows[one], *arrays)
+            own = alone.advance(rows[one], times[one], found[one], kinds[one], np.isnan(found[one]))
             assert [flags[row] for flags in changed] == [flags[0] for flags in own]
         for column, other in zip(vars(together).values(), vars(alone).values(), strict=True):
             assert np.array_equal(column, other)
