@@ -8,11 +8,14 @@ the readings, so a replay makes the same transitions. Owned by the pipeline thre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from anomalyd.detection.reading import Codes, Flags, Floats, Rows, State
 
+# Plain numbers: Python 3.11 looks members of an enumeration up by a call, many times a round.
+_WARMING, _NORMAL, _PENDING, _FIRING, _MAINTENANCE = map(int, State)
 _REMEMBERED_S = 30 * 86400.0
 """a channel that had a fault may have it again: for so long nothing is accepted there by itself"""
 _WARY = 24.0
@@ -33,8 +36,7 @@ class AlertRules:
     critical_score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Transitions:
+class Transitions(NamedTuple):
     """What changed for each of B readings; at most one of the first three."""
 
     raised: Flags
@@ -44,6 +46,9 @@ class Transitions:
     """an update too: from here on the condition counts as the new normal, and is learnt"""
     faults_over: Flags
     """cleared, and a fault: somebody has called it one, or it is like one that came and went"""
+
+
+_FLAGS = len(Transitions._fields)
 
 
 class AlertStates:
@@ -67,7 +72,7 @@ class AlertStates:
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
-        self._state[rows] = State.WARMING
+        self._state[rows] = _WARMING
         self._above[rows] = 0
         self._below[rows] = 0
         self._fault[rows] = False
@@ -88,7 +93,7 @@ class AlertStates:
         """Somebody says that the open alerts of the channels in `rows` are a `fault`: that is never
         accepted as the new normal, however long it lasts. Or that they are none: then they are
         accepted with the next reading."""
-        firing = self._state[rows] == State.FIRING
+        firing = self._state[rows] == _FIRING
         self._fault[rows] = fault & firing
         self._accepted[rows] &= not fault
         # What stands since ever is accepted, unless it is a fault.
@@ -121,8 +126,9 @@ class AlertStates:
     def shown(self, rows: Rows, times: Floats) -> Codes:
         """(B,) where each channel stands at that time, as people are told."""
         state = self._state[rows]
-        hidden = self.in_maintenance(rows, times) & (state != State.FIRING)
-        return np.where(hidden, State.MAINTENANCE, state).astype(np.int8)
+        hidden = self.in_maintenance(rows, times) & (state != _FIRING)
+        state[hidden] = _MAINTENANCE
+        return state
 
     def states(self, rows: Rows) -> Codes:
         """(B,) where each channel stands."""
@@ -144,8 +150,11 @@ class AlertStates:
         """(B,) readings that must teach nothing: their channel is under alert or in maintenance. A
         condition that lasts for `accept_after_s`, and that nobody has called a fault, is accepted
         as the new normal and learnt from again."""
-        under = self._state[rows] >= State.PENDING
-        under &= ~self._lasting(rows, times) | self._stays(rows, times)
+        under = self._state[rows] >= _PENDING
+        if np.count_nonzero(under):
+            at = np.flatnonzero(under)
+            some, when = rows[at], times[at]
+            under[at] = ~self._lasting(some, when) | self._stays(some, when)
         return under | self.in_maintenance(rows, times)
 
     def accepted_after_s(self, rows: Rows) -> Floats:
@@ -171,9 +180,43 @@ class AlertStates:
 
         A NaN score, maintenance or a `warming` channel changes nothing but a normal state's name.
         """
+        scored = ~(np.isnan(scores) | warming | self.in_maintenance(rows, times))
+        busy = scored & (scores >= 1.0)
+        busy |= self._state[rows] >= _PENDING
+        busiest = np.count_nonzero(busy)
+        if busiest == rows.size:
+            return self._change(rows, times, scores, kinds, warming, scored)
+        changed = np.zeros((_FLAGS, rows.size), dtype=np.bool_)
+        if not busiest:
+            self._rest(rows, scores, warming, scored)
+            return Transitions(*changed)
+        calm = ~busy
+        self._rest(rows[calm], scores[calm], warming[calm], scored[calm])
+        changed[:, busy] = self._change(
+            rows[busy], times[busy], scores[busy], kinds[busy], warming[busy], scored[busy]
+        )
+        return Transitions(*changed)
+
+    def _rest(self, rows: Rows, scores: Floats, warming: Flags, scored: Flags) -> None:
+        """Channels under no alert, and whose scores raise none: hardly anything changes."""
+        low = scored & (scores < self.rules.clear_below)
+        below = self._below[rows]
+        self._above[rows] *= ~scored
+        self._below[rows] = (below + low) * (low | ~scored)
+        self._state[rows] = np.where(warming, _WARMING, _NORMAL)
+
+    def _change(
+        self,
+        rows: Rows,
+        times: Floats,
+        scores: Floats,
+        kinds: Codes,
+        warming: Flags,
+        scored: Flags,
+    ) -> Transitions:
+        """The others. `scored`: (B,) the score counts."""
         state = self._state[rows]
-        firing = state == State.FIRING
-        scored = ~np.isnan(scores) & ~warming & ~self.in_maintenance(rows, times)
+        firing = state == _FIRING
         high = scored & (scores >= 1.0)
         low = scored & (scores < self.rules.clear_below)
         above = np.where(high, self._above[rows] + 1, np.where(scored, 0, self._above[rows]))
@@ -182,7 +225,7 @@ class AlertStates:
         cleared = firing & (below >= self.rules.clear_readings)
         pending = high & ~raised & ~firing
 
-        first = pending & (state != State.PENDING) | raised & (state != State.PENDING)
+        first = pending & (state != _PENDING) | raised & (state != _PENDING)
         self._since[rows] = np.where(first, times, self._since[rows])
         self._until[rows] = np.where(high, times, self._until[rows])
         kind = self._kind[rows]
@@ -199,11 +242,11 @@ class AlertStates:
         updated = firing & scored & ~cleared & (changed | worse | due | accepted)
         self._told[rows] = np.where(raised | updated, times, self._told[rows])
 
-        rest = np.where(warming, State.WARMING, State.NORMAL)
-        waits = ~scored & (state >= State.PENDING)
-        after = np.where(pending, State.PENDING, rest)
+        rest = np.where(warming, _WARMING, _NORMAL)
+        waits = ~scored & (state >= _PENDING)
+        after = np.where(pending, _PENDING, rest)
         after = np.where(waits, state, after)
-        after = np.where(raised | firing & ~cleared, State.FIRING, after)
+        after = np.where(raised | firing & ~cleared, _FIRING, after)
         self._state[rows] = after
         self._above[rows] = np.where(cleared, 0, above)
         self._below[rows] = np.where(raised | cleared, 0, below)

@@ -87,18 +87,19 @@ class Cadence:
 
     def judge(self, rows: Rows, times: Floats) -> Beat:
         """Look at one reading of each channel in `rows` (unique); changes nothing."""
-        known = self._steps[rows] > 0.0
+        steps = self._steps[rows]
+        known = steps > 0.0
         last, grid, interval = self._last[rows], self._grid[rows], self._interval[rows]
         since = times - last
-        with np.errstate(divide="ignore", invalid="ignore"):
-            same_bin = (grid > 0.0) & (np.floor(times / grid) == np.floor(last / grid))
-        gap = (
-            known
-            & ~self._holds[rows]
-            & (self._steps[rows] > 2.0)
-            & (since > self._gap_intervals * interval)
-        )
-        return Beat(known & (since <= 0.0), ~(known & same_bin), gap)
+        step = ~known
+        if np.count_nonzero(grid):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                step |= np.floor(times / grid) != np.floor(last / grid)
+            step |= grid == 0.0
+        else:
+            step[:] = True
+        gap = (steps > 2.0) & (since > self._gap_intervals * interval) & ~self._holds[rows]
+        return Beat(known & (since <= 0.0), step, gap)
 
     def learn(self, rows: Rows, times: Floats, beat: Beat) -> None:
         """Take readings that were judged and are not late."""
@@ -112,10 +113,13 @@ class Cadence:
         # killed again and again hears no more. Three right behind each other are how this channel
         # speaks now: what was queued and came in a burst would make every later reading a gap.
         waits = self._settling[rows]
-        again = beat.gap & (waits > _SETTLING_READINGS)
-        self._interval[rows] = np.where(again, since, usual)
+        settling = np.maximum(waits - beat.step, 0)
+        if np.count_nonzero(beat.gap):
+            usual = np.where(beat.gap & (waits > _SETTLING_READINGS), since, usual)
+            anew = _SETTLING_READINGS + (waits >= _SETTLING_READINGS)
+            settling = np.where(beat.gap, anew, settling)
+        self._interval[rows] = usual
         self._steps[rows] = steps + beat.step
         self._last[rows] = times
-        anew = _SETTLING_READINGS + (waits >= _SETTLING_READINGS)
-        self._settling[rows] = np.where(beat.gap, anew, np.maximum(waits - beat.step, 0))
+        self._settling[rows] = settling
         self._after_gap[rows] = np.where(beat.step, beat.gap, self._after_gap[rows])

@@ -50,7 +50,7 @@ class Cycles:
         self._ring[rows, count % _KEPT] = values
         self._count[rows] = count + 1
         due = (count + 1 >= _KEPT) & ((count + 1) % _EVERY == 0)
-        if due.any():
+        if np.count_nonzero(due):
             self._period[rows[due]] = self._periods(rows[due])
 
     def _periods(self, rows: Rows) -> NDArray[np.int64]:

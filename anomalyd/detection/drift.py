@@ -40,11 +40,15 @@ class Drift:
     def learn(self, rows: Rows, residuals: Floats, scales: Floats) -> None:
         """Take a residual (B,) of each channel in `rows` (unique) and its forecast's scale."""
         known = np.isfinite(residuals) & (scales > 0.0)
-        rows, ratio = rows[known], np.abs(residuals[known]) / scales[known]
-        self._state[rows, _SUM] += np.log(ratio + _TINY).clip(-5.0, 5.0)
-        self._state[rows, _SEEN] += 1.0
-        full = rows[self._state[rows, _SEEN] >= _BLOCK]
-        if full.size:
+        if np.count_nonzero(known) < rows.size:
+            rows, residuals, scales = rows[known], residuals[known], scales[known]
+        off = np.log(np.abs(residuals) / scales + _TINY)
+        self._state[rows, _SUM] += np.minimum(np.maximum(off, -5.0), 5.0)
+        seen = self._state[rows, _SEEN] + 1.0
+        self._state[rows, _SEEN] = seen
+        due = seen >= _BLOCK
+        if np.count_nonzero(due):
+            full = rows[due]
             self._observe(full, self._state[full, _SUM] / _BLOCK)
             self._state[full, : _SEEN + 1] = 0.0
 

@@ -24,6 +24,7 @@ from anomalyd.detection.reading import Flags, Floats, Rows
 
 HORIZONS = (1, 6, 24)
 """readings ahead"""
+_AHEAD = np.array((0, *HORIZONS))[:, None]
 EXPERTS = (
     "persistence",
     "ewma_fast",
@@ -71,6 +72,7 @@ _SETTLED_READINGS = 200.0
 # Memory of the running figures, in readings.
 FAST_READINGS, MEDIUM_READINGS, SLOW_READINGS = 8.0, 60.0, 400.0
 _GLITCH = 20.0  # spreads
+_FEW_READINGS = 16.0  # no limit is told from so few
 _TRICKLE = 1e-3
 _CORRELATION_READINGS, _ERROR_READINGS, _SPREAD_READINGS = 300.0, 200.0, 2000.0
 
@@ -160,104 +162,143 @@ class ExpertBank:
 
     def observe(self, rows: Rows, values: Floats, beats: Beats) -> Outlook:
         """Take one value (B,) of each channel in `rows` (unique) and look ahead."""
-        state = np.ascontiguousarray(self._state[rows].T)
+        state = self._state.take(rows, 0).T.copy()
         fresh = state[COUNT] == 0.0
-        np.copyto(state[ORIGIN], values, where=fresh)
-        self._cycles.reset(rows[beats.after_gap])
-        _restart(state, values, beats.after_gap, fresh)
-        _learn_errors(state, values)
+        anew = beats.after_gap | fresh
+        if np.count_nonzero(anew):
+            np.copyto(state[ORIGIN], values, where=fresh)
+            self._cycles.reset(rows[beats.after_gap])
+            _restart(state, values, anew, fresh)
+        pace = _Pace.of(state[COUNT])
+        _learn_errors(state, values, pace)
         _compare(state, beats.quarantined)
-        tame = _learn_levels(state, values)
+        tame = _learn_levels(state, values, pace)
         self._cycles.learn(rows, tame)
         self._profiles.learn(rows, beats.times, tame, beats.interval_s)
-        forecasts = self._forecasts(rows, state, beats)
+        has_profile, has_cycle = self._profiles.known(rows), self._cycles.known(rows)
+        phi = _persistence_of_change(state)
+        forecasts = self._forecasts(rows, state, beats, phi, has_profile, has_cycle)
         state[_FORECASTS] = forecasts[0]
         self._state[rows] = state.T
-        has = self._profiles.known(rows), self._cycles.known(rows)
-        return _outlook(state, forecasts, *has)
+        return _outlook(state, forecasts, phi, has_profile, has_cycle)
 
-    def _forecasts(self, rows: Rows, state: Floats, beats: Beats) -> Floats:
+    def _forecasts(
+        self,
+        rows: Rows,
+        state: Floats,
+        beats: Beats,
+        phi: Floats,
+        has_profile: Flags,
+        has_cycle: Flags,
+    ) -> Floats:
         """(horizons, experts, B), channel units."""
         last, origin = state[LAST], state[ORIGIN]
         forecasts = np.empty((len(HORIZONS), len(EXPERTS), rows.size))
         forecasts[:, 0], forecasts[:, 1], forecasts[:, 2] = last, state[FAST], state[SLOW]
-        ahead = np.array((0, *HORIZONS))[:, None] * beats.interval_s
-        usual = self._profiles.at(rows, beats.times + ahead)
-        known = self._profiles.known(rows)
-        forecasts[:, 3] = np.where(known, origin + usual[1:], state[MEDIUM])
-        forecasts[:, 4] = np.where(known, last + usual[1:] - usual[0], last)
-        phi = _persistence_of_change(state)
+        forecasts[:, 3], forecasts[:, 4], forecasts[:, 6] = state[MEDIUM], last, last
+        if np.count_nonzero(has_profile):
+            usual = self._profiles.at(rows, beats.times + _AHEAD * beats.interval_s)
+            np.copyto(forecasts[:, 3], origin + usual[1:], where=has_profile)
+            np.copyto(forecasts[:, 4], last + usual[1:] - usual[0], where=has_profile)
         reach = phi / (1.0 - phi) * state[DIFFERENCE]
         for at, power in enumerate(_powers(phi)):
             forecasts[at, 5] = last + (1.0 - power) * reach
-        cycled = origin + self._cycles.ahead(rows, HORIZONS)
-        forecasts[:, 6] = np.where(self._cycles.known(rows), cycled, last)
+        if np.count_nonzero(has_cycle):
+            cycled = origin + self._cycles.ahead(rows, HORIZONS)
+            np.copyto(forecasts[:, 6], cycled, where=has_cycle)
         return forecasts
 
 
-def _restart(
-    state: Floats, values: Floats, after_gap: NDArray[np.bool_], fresh: NDArray[np.bool_]
-) -> None:
+class _Pace(NamedTuple):
+    """How fast B channels learn."""
+
+    plain: Floats
+    """rate of a mean of all that a channel has seen"""
+    young: Flags | None
+    """so few readings that a limit from them is none; None: no channel"""
+
+    @staticmethod
+    def of(count: Floats) -> _Pace:
+        young = ~(count > _FEW_READINGS)
+        return _Pace(1.0 / (count + 1.0), young if np.count_nonzero(young) else None)
+
+    def rate(self, readings: float) -> Floats:
+        """Rate of an exponentially weighted mean that starts as the plain mean of what it has
+        seen."""
+        return np.maximum(1.0 / readings, self.plain)
+
+    def tamed(self, deviation: Floats, limit: Floats) -> Floats:
+        """Winsorised at `limit`. A channel that never moved has a limit of 0, and a trickle lets
+        it learn that it moves now."""
+        limited = limit > 0.0
+        if np.count_nonzero(limited) < limited.size:
+            limit = np.where(limited, limit, _TRICKLE * np.abs(deviation))
+        if self.young is not None:
+            limit = np.where(self.young, np.inf, limit)
+        return np.minimum(np.maximum(deviation, -limit), limit)
+
+
+def _restart(state: Floats, values: Floats, anew: Flags, fresh: Flags) -> None:
     """Where no ordinary step leads to `values`, let the short memories begin there."""
-    anew = after_gap | fresh
     for column in (LAST, FAST, MEDIUM, PROFILE, SHIFTED, AR, CYCLE, NETWORK):
         np.copyto(state[column], values, where=anew)
     np.copyto(state[SLOW], values, where=fresh)
     np.copyto(state[DIFFERENCE], 0.0, where=anew)
 
 
-def _learn_errors(state: Floats, values: Floats) -> None:
+def _learn_errors(state: Floats, values: Floats, pace: _Pace) -> None:
     """Each one's running error; winsorised, so one outlier doesn't hide the next."""
     limit = 8.0 * state[_ALL_ERRORS] + 0.3 * state[SPREAD]
-    missed = _tamed(np.abs(values - state[_ALL_FORECASTS]), limit, state[COUNT])
-    rate = _rate(state[COUNT], _ERROR_READINGS)
-    state[_ALL_ERRORS] += rate * (missed - state[_ALL_ERRORS])
+    missed = pace.tamed(np.abs(values - state[_ALL_FORECASTS]), limit)
+    state[_ALL_ERRORS] += pace.rate(_ERROR_READINGS) * (missed - state[_ALL_ERRORS])
 
 
 def _compare(state: Floats, quarantined: Flags | None) -> None:
     """Who serves: the network or, where that has been worse of late, the best expert. Under alert
     that stays: some expert foresees any fault that repeats itself, and would make it normal."""
     errors = state[_ERRORS]
-    worse = state[NETWORK_ERROR] > np.where(state[SIMPLE] > 0.0, _AS_GOOD, _WORSE) * errors.min(0)
+    margin = np.where(state[SIMPLE] > 0.0, _AS_GOOD, _WORSE)
+    worse = state[NETWORK_ERROR] > margin * np.minimum.reduce(errors)
     serves = worse & (state[COUNT] >= _SETTLED_READINGS)
     if quarantined is not None:
         serves &= ~quarantined
     np.copyto(state[SIMPLE], 0.0, where=True if quarantined is None else ~quarantined)
-    if (chosen := np.flatnonzero(serves)).size:
+    if np.count_nonzero(serves):
+        chosen = np.flatnonzero(serves)
         state[SIMPLE, chosen] = 1.0 + errors[:, chosen].argmin(axis=0)
 
 
-def _learn_levels(state: Floats, values: Floats) -> Floats:
+def _learn_levels(state: Floats, values: Floats, pace: _Pace) -> Floats:
     """Take the values; (B,) what may be remembered for long, relative to the origin."""
-    count = state[COUNT]
     # One glitch (65535, -9999) must not move for hours what remembers for hours.
     limit = _GLITCH * state[SPREAD]
-    state[FAST] += _rate(count, FAST_READINGS) * _tamed(values - state[FAST], limit, count)
-    state[MEDIUM] += _rate(count, MEDIUM_READINGS) * _tamed(values - state[MEDIUM], limit, count)
-    off_level = _tamed(values - state[SLOW], limit, count)
+    for column, readings in ((FAST, FAST_READINGS), (MEDIUM, MEDIUM_READINGS)):
+        state[column] += pace.rate(readings) * pace.tamed(values - state[column], limit)
+    off_level = pace.tamed(values - state[SLOW], limit)
     tame = state[SLOW] + off_level - state[ORIGIN]
-    state[SLOW] += _rate(count, SLOW_READINGS) * off_level
-    state[SPREAD] += _rate(count, _SPREAD_READINGS) * (np.abs(off_level) - state[SPREAD])
+    state[SLOW] += pace.rate(SLOW_READINGS) * off_level
+    state[SPREAD] += pace.rate(_SPREAD_READINGS) * (np.abs(off_level) - state[SPREAD])
 
     difference = values - state[LAST]
     moved = np.abs(difference)
     smaller = (moved > 0.0) & ((state[QUANTUM] == 0.0) | (moved < state[QUANTUM]))
     np.copyto(state[QUANTUM], moved, where=smaller)
 
-    rate = _rate(count, _CORRELATION_READINGS)
-    clipped = _tamed(difference, 6.0 * np.sqrt(state[VARIANCE]), count)
+    rate = pace.rate(_CORRELATION_READINGS)
+    clipped = pace.tamed(difference, 6.0 * np.sqrt(state[VARIANCE]))
     before = state[DIFFERENCE]
     state[COVARIANCE] += rate * (clipped * before - state[COVARIANCE])
     state[VARIANCE] += rate * (clipped * clipped - state[VARIANCE])
     state[DIFFERENCE] = clipped
     state[LAST] = values
-    state[COUNT] = count + 1.0
+    state[COUNT] += 1.0
     return np.asarray(tame)
 
 
 def _persistence_of_change(state: Floats) -> Floats:
     """(B,) lag-1 correlation of the differences, in [-0.9, 0.95]."""
-    return np.asarray(np.clip(state[COVARIANCE] / (state[VARIANCE] + 1e-300), -0.9, 0.95))
+    phi = state[COVARIANCE] / (state[VARIANCE] + 1e-300)
+    return np.asarray(np.minimum(np.maximum(phi, -0.9), 0.95))
 
 
 def _powers(phi: Floats) -> tuple[Floats, ...]:
@@ -268,25 +309,31 @@ def _powers(phi: Floats) -> tuple[Floats, ...]:
     return phi, sixth, twelfth * twelfth
 
 
-def _outlook(state: Floats, forecasts: Floats, has_profile: Flags, has_cycle: Flags) -> Outlook:
+def _outlook(
+    state: Floats, forecasts: Floats, phi: Floats, has_profile: Flags, has_cycle: Flags
+) -> Outlook:
     last, spread, errors = state[LAST], state[SPREAD], state[_ERRORS]
     floor = 1e-9 * (1.0 + np.abs(state[SLOW]))
-    scale = errors.min(axis=0) + 0.01 * spread + floor
+    scale = np.minimum.reduce(errors) + 0.01 * spread + floor
     ahead = (forecasts - last) / scale
     features = np.empty((FEATURES, last.size), dtype=np.float32)
-    features[0:6] = _squash(ahead[0, 1:])
-    features[6:8], features[8] = _squash(ahead[1, 3:5]), _squash(ahead[1, 6])
-    features[9:11], features[11] = _squash(ahead[2, 3:5]), _squash(ahead[2, 6])
-    features[12] = _squash(state[DIFFERENCE] / scale)
-    features[13:20] = _log_ratio(errors, scale)
-    features[20] = _log_ratio(spread, scale)
+    signed = np.empty((SIGNED_FEATURES, last.size))
+    signed[0:6] = ahead[0, 1:]
+    signed[6:8], signed[8] = ahead[1, 3:5], ahead[1, 6]
+    signed[9:11], signed[11] = ahead[2, 3:5], ahead[2, 6]
+    signed[12] = state[DIFFERENCE] / scale
+    features[:SIGNED_FEATURES] = _squash(signed)
+    sizes = np.empty((len(EXPERTS) + 1, last.size))
+    sizes[:-1], sizes[-1] = errors, spread
+    features[SIGNED_FEATURES:21] = _log_ratio(sizes, scale)
     features[21] = state[DIFFERENCE] == 0.0
-    features[22] = _persistence_of_change(state)
+    features[22] = phi
     features[23] = np.minimum(state[COUNT], 500.0) / 500.0
     features[24], features[25] = has_profile, has_cycle
-    ahead = np.clip(ahead, -_FORECAST_LIMIT, _FORECAST_LIMIT)
+    ahead = np.minimum(np.maximum(ahead, -_FORECAST_LIMIT), _FORECAST_LIMIT)
     simple = np.full(last.size, np.nan)
-    if (chosen := np.flatnonzero(state[SIMPLE])).size:
+    if np.count_nonzero(state[SIMPLE]):
+        chosen = np.flatnonzero(state[SIMPLE])
         simple[chosen] = forecasts[0, state[SIMPLE, chosen].astype(np.intp) - 1, chosen]
     return Outlook(
         ahead.transpose(2, 0, 1),
@@ -298,22 +345,9 @@ def _outlook(state: Floats, forecasts: Floats, has_profile: Flags, has_cycle: Fl
     )
 
 
-def _tamed(deviation: Floats, limit: Floats, count: Floats) -> Floats:
-    """Winsorised at `limit`. A limit from few readings is none; a channel that never moved has a
-    limit of 0, and a trickle lets it learn that it moves now."""
-    reach = np.where(limit > 0.0, limit, _TRICKLE * np.abs(deviation))
-    reach = np.where(count > 16.0, reach, np.inf)
-    return np.clip(deviation, -reach, reach)
-
-
-def _rate(count: Floats, readings: float) -> Floats:
-    """Rate of an exponentially weighted mean that starts as the plain mean of what it has seen."""
-    return np.maximum(1.0 / readings, 1.0 / (count + 1.0))
-
-
 def _squash(ratio: Floats) -> Floats:
-    return np.clip(np.arcsinh(ratio), -_LIMIT, _LIMIT)
+    return np.minimum(np.maximum(np.arcsinh(ratio), -_LIMIT), _LIMIT)
 
 
 def _log_ratio(figure: Floats, scale: Floats) -> Floats:
-    return np.clip(np.log(figure / scale + 1e-6), -_LIMIT, _LIMIT)
+    return np.minimum(np.maximum(np.log(figure / scale + 1e-6), -_LIMIT), _LIMIT)

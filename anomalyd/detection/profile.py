@@ -16,7 +16,8 @@ from anomalyd.detection.reading import Flags, Floats, Rows
 DAY_S = 86400.0
 _SLOTS = 144
 _SLOT_S = DAY_S / _SLOTS
-_AROUND = np.arange(-3, 4)
+_AROUND = (np.arange(_SLOTS)[:, None] + np.arange(-3, 4)) % _SLOTS
+"""(slots, 7) each slot and its neighbours"""
 _KERNEL = np.array([1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]) / 16.0
 _FIRST_DAY, _LATER, _MOST = 3.0, 0.3, 0.9  # how far a slot moves in one pass of a day
 _LONGEST_INTERVAL_S = 3600.0
@@ -39,12 +40,12 @@ class Profiles:
 
     def known(self, rows: Rows) -> Flags:
         """(B,) a whole day has been seen."""
-        return np.asarray((self._seen_s[rows] >= _ENOUGH_S).any(axis=1))
+        return np.asarray(np.maximum.reduce(self._seen_s.take(rows, 0), axis=1) >= _ENOUGH_S)
 
     def at(self, rows: Rows, times: Floats) -> Floats:
         """(K, B) what channels `rows` (B,) usually read at `times` (K, B); weekends are read from
         working days until one has been seen, and the other way round."""
-        seen = self._seen_s[rows].T >= _ENOUGH_S
+        seen = self._seen_s.take(rows, 0).T >= _ENOUGH_S
         kind, slot = _place(times)
         kind = np.where(np.where(kind == 1, seen[1], seen[0]), kind, 1 - kind)
         return self._slots[rows, kind, slot].astype(np.float64)
@@ -52,18 +53,16 @@ class Profiles:
     def learn(self, rows: Rows, times: Floats, values: Floats, interval_s: Floats) -> None:
         """Take one value (B,) of each channel in `rows` (unique); NaN teaches nothing."""
         learns = (interval_s <= _LONGEST_INTERVAL_S) & ~np.isnan(values)
-        if not learns.all():
+        if np.count_nonzero(learns) < rows.size:
             rows, times = rows[learns], times[learns]
             values, interval_s = values[learns], interval_s[learns]
         kind, slot = _place(times)
         seen = self._seen_s[rows, kind]
         rate = np.where(seen < _ENOUGH_S, _FIRST_DAY, _LATER) * interval_s / _SLOT_S
         gains = np.minimum(rate[:, None] * _KERNEL, _MOST)
-        around = slot[:, None] + _AROUND
-        around += np.where(around < 0, _SLOTS, 0) - np.where(around >= _SLOTS, _SLOTS, 0)
-        at = ((2 * rows + kind) * _SLOTS)[:, None] + around
+        at = ((2 * rows + kind) * _SLOTS)[:, None] + _AROUND.take(slot, 0)
         flat = self._slots.reshape(-1)
-        slots = flat[at]
+        slots = flat.take(at)
         flat[at] = slots + gains * (values[:, None] - slots)
         self._seen_s[rows, kind] = seen + interval_s
 
@@ -75,4 +74,4 @@ def _place(times: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     slot = ((times - day * DAY_S) * (1.0 / _SLOT_S)).astype(np.intp)
     week = day + _THURSDAY
     weekday = week - 7.0 * np.floor((week + 0.5) * (1.0 / 7.0))
-    return (weekday >= 5.0).astype(np.intp), np.clip(slot, 0, _SLOTS - 1)
+    return (weekday >= 5.0).astype(np.intp), np.minimum(np.maximum(slot, 0), _SLOTS - 1)

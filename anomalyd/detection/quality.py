@@ -37,21 +37,26 @@ class Stillness:
     def score(self, rows: Rows, values: Floats) -> Floats:
         """(B,) length of the run that `values` continue, in units of the suspect length; below 1
         it says nothing and is 0. A channel that has never changed can't be judged."""
-        run = np.where(values == self._value[rows], self._run[rows] + 1.0, 1.0)
-        limit = np.maximum(_LONGEST_TIMES * self._longest[rows], _SHORTEST_SUSPECT)
-        ratio = run / limit
-        known = (self._longest[rows] > 0.0) & (self._seen[rows] >= _KNOWN_AFTER_TIMES * limit)
-        return np.where(known & (ratio >= 1.0), ratio, 0.0)
+        run = self._run[rows] + 1.0
+        long = (run >= _SHORTEST_SUSPECT) & (values == self._value[rows])
+        score = np.zeros(rows.size)
+        if np.count_nonzero(long):
+            some = rows[long]
+            longest = self._longest[some]
+            limit = np.maximum(_LONGEST_TIMES * longest, _SHORTEST_SUSPECT)
+            ratio = run[long] / limit
+            known = (longest > 0.0) & (self._seen[some] >= _KNOWN_AFTER_TIMES * limit)
+            score[long] = np.where(known & (ratio >= 1.0), ratio, 0.0)
+        return score
 
     def learn(self, rows: Rows, values: Floats, learns: Flags) -> None:
         """Take one value of each channel in `rows` (unique); a run that ends teaches how long runs
         may be, unless it ends where not `learns`."""
         run = self._run[rows]
-        same = (values == self._value[rows]) & (run > 0.0)
-        ends = ~same & (run > 0.0)
-        teaches = ends & learns
+        same = values == self._value[rows]
+        taught = run * (learns & ~same)  # 0 where nothing is taught: no run is that short
         longest = self._longest[rows]
-        self._longest[rows] = np.where(teaches, np.maximum(longest * _FORGET, run), longest)
-        self._seen[rows] += np.where(teaches, run, 0.0)
-        self._run[rows] = np.where(same, run + 1.0, 1.0)
+        self._longest[rows] = np.where(taught, np.maximum(longest * _FORGET, run), longest)
+        self._seen[rows] += taught
+        self._run[rows] = run * same + 1.0
         self._value[rows] = values

@@ -97,43 +97,49 @@ class Reference:
         `floor`: (B,) no smaller change of level is one. `risk`: (B,) false alarms that one reading
         may raise here.
         """
-        state = self._state[rows].T
+        state = self._state.take(rows, 0).T.copy()
         count, batches = state[COUNT] + 1.0, np.maximum(state[BATCHES], 2.0)
         began = np.where(count == 1.0, values, state[LEVEL])
         off = values - began
         reach = np.where(count > _SETTLED_READINGS, _SPREADS * state[SPREAD], np.inf)
-        tamed = began + np.clip(off, -reach, reach)
-        level = began + np.maximum(1.0 / LEVEL_READINGS, 1.0 / count) * (tamed - began)
+        tamed = began + np.minimum(np.maximum(off, -reach), reach)
+        rate = 1.0 / count
+        level = began + np.maximum(1.0 / LEVEL_READINGS, rate) * (tamed - began)
         missed = np.minimum(np.abs(off), 1.25 * reach)
-        spread = state[SPREAD] + np.maximum(1.0 / _SPREAD_READINGS, 1.0 / count) * (
+        spread = state[SPREAD] + np.maximum(1.0 / _SPREAD_READINGS, rate) * (
             1.25 * missed - state[SPREAD]
         )
         freedom, sigma = _predicted(state, batches)
-        z_limit = _normal_quantile(np.clip(0.5 * risk * BATCH_READINGS / _LOOKS, 1e-15, 0.2))
-        interval = np.maximum(_student(z_limit, freedom) * sigma, floor + _TINY)
+        tail = np.minimum(np.maximum(0.5 * risk * BATCH_READINGS / _LOOKS, 1e-15), 0.2)
+        z_limit = _normal_quantile(tail)
+        student = _student(z_limit, freedom)
+        interval = np.maximum(student * sigma, floor + _TINY)
         far = np.abs(level - state[MEAN]) / interval
         far[state[BATCHES] < COMMISSIONING_BATCHES] = 0.0
         ease = _ease(state, risk)
         mean, score = state[MEAN].copy(), far / ease
-        z = _bell(score * _student(z_limit, freedom), freedom)
+        z = _bell(score * student, freedom)
         return Held(score, mean, interval * ease, level, spread, far, ease, z, z_limit, tamed)
 
     def learn(self, rows: Rows, held: Held, learns: Flags, accepted: Flags) -> None:
         """Take what `look` saw. `learns`: (B,) the reading is normal as far as anyone knows;
         `accepted`: (B,) an alert has lasted so long that this is the new normal."""
-        state = np.ascontiguousarray(self._state[rows].T)
+        state = self._state.take(rows, 0).T.copy()
         state[COUNT] += 1.0
         state[LEVEL], state[SPREAD] = held.level, held.spread
         out = held.reach > _STANDS_OUT
         state[WATCHED] += state[BATCHES] >= COMMISSIONING_BATCHES
         patience = (state[ASIDE] >= _PATIENCE_BATCHES) & (state[PEAK] < held.ease)
-        _end_stays(state, (state[STAY] > 0.0) & (~out | patience), held.ease)
+        ended = (state[STAY] > 0.0) & (~out | patience)
+        if np.count_nonzero(ended):
+            _end_stays(state, ended, held.ease)
         state[PEAK] = np.where(out, np.maximum(state[PEAK], held.reach), 0.0)
         state[STAY] = np.where(out, state[STAY] + 1.0, 0.0)
         state[SUM] += held.tamed
         state[SUMMED] += 1.0
         _close_batches(state, out, learns)
-        state[:, accepted & (held.score >= 1.0)] = 0.0
+        if np.count_nonzero(accepted):
+            state[:, accepted & (held.score >= 1.0)] = 0.0
         self._state[rows] = state.T
 
 
@@ -148,7 +154,7 @@ def _predicted(state: Floats, batches: Floats) -> tuple[Floats, Floats]:
     """Degrees of freedom, and the standard error of one more batch mean against the reference."""
     kept = np.minimum(batches, _MEMORY_BATCHES)
     ratio = 0.5 * state[STEP] / np.maximum(state[VARIANCE], 1e-300)
-    ratio = np.clip(ratio + _SLACK / np.sqrt(kept + 1.0), 0.0, 1.0)
+    ratio = np.minimum(np.maximum(ratio + _SLACK / np.sqrt(kept + 1.0), 0.0), 1.0)
     freedom = np.minimum((kept - 1.0) * ratio, _heavy(state, kept))
     freedom = np.maximum(freedom, _FEWEST)
     return freedom, np.sqrt(state[VARIANCE] * (kept + 1.0) / (kept - 1.0))
@@ -214,7 +220,7 @@ def _merged(state: Floats) -> Floats:
 def _close_batches(state: Floats, out: Flags, learns: Flags) -> None:
     """Put the mean of a full batch to the reference, or aside while the level stands out."""
     full = state[SUMMED] >= BATCH_READINGS
-    if not full.any():
+    if not np.count_nonzero(full):
         return
     batch = state[SUM] / BATCH_READINGS
     for at, chosen in ((BATCHES, full & learns & ~out), (ASIDE, full & out)):

@@ -51,6 +51,10 @@ class Compared(NamedTuple):
     """(assets, MEMBERS) >= 0, how much better it all fits if this one channel is at fault"""
 
 
+_NO_ASSET = np.empty(0, dtype=np.int64)
+_NOTHING = Compared(_NO_ASSET, _NO_ASSET.reshape(0, MEMBERS), *np.empty((3, 0, MEMBERS)))
+
+
 class _Seats(NamedTuple):
     """Which of B readings belong to assets, and where; R of them to A assets."""
 
@@ -141,10 +145,19 @@ class Relations:
     def residual(self, rows: Rows, times: Floats) -> Floats:
         """(B,) newest smoothed residual at `times`, in standard deviations; NaN where there is
         none, or where a silent member keeps the asset from being compared."""
+        fresh = self.fresh(rows, times)
+        if not np.count_nonzero(fresh):
+            return np.full(rows.size, np.nan)
+        return np.where(fresh, self._residual[self._at(rows)], np.nan)
+
+    def fresh(self, rows: Rows, times: Floats) -> Flags:
+        """(B,) there is such a residual."""
         asset, slot = self._at(rows)
-        residual = self._residual[asset, slot]
-        fresh = times - self._compared[asset] <= self._lasts[asset]
-        return np.where((asset >= 0) & fresh & (residual != 0.0), residual, np.nan)
+        fresh = asset >= 0
+        if np.count_nonzero(fresh):
+            fresh &= times - self._compared[asset] <= self._lasts[asset]
+            fresh &= self._residual[asset, slot] != 0.0
+        return np.asarray(fresh)
 
     def spread(self, rows: Rows) -> Floats:
         """(B,) standard deviation of each channel in its asset, in its own units."""
@@ -166,6 +179,8 @@ class Relations:
         An asset's readings are taken up to the one with which it can be compared; a channel's very
         first reading changes its asset and is taken alone.
         """
+        if not np.count_nonzero(self._asset[rows] >= 0):
+            return np.ones(rows.size, dtype=np.bool_)
         seats = self._seat(rows)
         present, waits = self._present(seats.assets), self._waits(seats.assets)
         first = np.where(seats.taken, seats.arrival, rows.size).min(axis=1, initial=rows.size)
@@ -185,6 +200,8 @@ class Relations:
 
         `interval_s`: (B,) the usual time between the channel's readings.
         """
+        if not np.count_nonzero(self._asset[rows] >= 0):
+            return _NOTHING
         seats = self._seat(rows)
         assets, at = seats.assets, (seats.assets[seats.of], seats.slots)
         new = ~self._active[at]

@@ -24,7 +24,7 @@ def rounds(
     `fits`: of rows in order of arrival, which belong to the coming round: of each group some of the
     first, at least one. It is asked before each round is yielded.
     """
-    if not _repeats(rows) and fits(rows).all():
+    if not _repeats(rows) and np.count_nonzero(fits(rows)) == rows.size:
         yield np.arange(rows.size)
         return
     order = np.argsort(groups, kind="stable")
@@ -49,7 +49,7 @@ def rounds(
 
 def _repeats(rows: Rows) -> bool:
     ordered = np.sort(rows)
-    return bool((ordered[1:] == ordered[:-1]).any())
+    return bool(np.count_nonzero(ordered[1:] == ordered[:-1]))
 
 
 def _before(rows: Rows) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ nothing; `learn` takes what `look` saw. Owned by the pipeline thread: no locks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,14 @@ SCORE_LIMIT = 1000.0
 # only after so many warm-ups.
 _WARMUPS = np.array([0.5, 2.0, 6.0, 2.0, 6.0, 6.0, 4.0])[:, None]
 _STEEPEST = (12.0, 14.0, 8.0, 8.0, 8.0, 8.0, 8.0)
-_HABITS = [View.LEVEL, View.AHEAD, View.UNUSUAL, View.UNUSUAL_MEAN]
+_HABITS = slice(View.LEVEL, View.UNUSUAL_MEAN + 1)
+_HABIT_COUNT = _HABITS.stop - _HABITS.start
+# Plain numbers: Python 3.11 looks members of an enumeration up by a call, many times a round.
+_VIEW_RESIDUAL, _VIEW_NOISE, _VIEW_LEVEL = int(View.RESIDUAL), int(View.NOISE), int(View.LEVEL)
+_VIEW_AHEAD, _VIEW_RELATION = int(View.AHEAD), int(View.RELATION)
+_VIEW_UNUSUAL, _VIEW_UNUSUAL_MEAN = int(View.UNUSUAL), int(View.UNUSUAL_MEAN)
+_NEXT, _SAID_AHEAD, _USUAL = int(Expected.NEXT), int(Expected.AHEAD), int(Expected.USUAL)
+_KIND_RESIDUAL, _KIND_RELATION = np.int8(Kind.RESIDUAL), np.int8(Kind.RELATION)
 # From the surprise of a reading to the rarity of such an event, -log10 of events a reading:
 # neighbours in time surprise together, so that events are rarer than readings (the extremal index).
 # Slope and offset for each view, those of a habit for the mean of all habits; measured on synthetic
@@ -40,6 +47,8 @@ _SLOPES, _OFFSETS = np.array([_RESIDUAL, _NOISE, _HABIT, _HABIT, _HABIT, _HABIT,
 # Noise comes in bursts: from one event in 2 000 readings on, its line is flatter (slope, offset).
 _RARE_NOISE = 0.43, 2.13
 _MEASURED = 4.0
+_RARE_SLOPES = np.where(np.arange(len(View))[:, None] == _VIEW_NOISE, _RARE_NOISE[0], _SLOPES)
+_STEEPER = 1.0 / _RARE_SLOPES - 1.0
 # After an alarm a channel must surprise more, by half the logarithm of one more than the alarms of
 # late; and for a while only a greater surprise than the last is an event of its own.
 _CAUTION, _FORGIVING_READINGS, _REFRACTORY_READINGS = 0.5, 2000.0, 150.0
@@ -61,8 +70,7 @@ _DECADE = 4.0  # rarity of a relation ten times beyond its threshold
 _QUANTA, _SHARE_OF_LEVEL, _TINY = 2.5, 1e-3, 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What is seen of one reading of each of B channels; arrays (B,) unless said otherwise."""
 
     score: Floats
@@ -101,7 +109,7 @@ class Scorer:
 
     def thresholds(self, rows: Rows) -> Floats:
         """(views, B) the value of each view that is as rare as promised; 0 while unknown."""
-        return np.ascontiguousarray(self._limits[rows].T)
+        return self._limits.take(rows, 0).T.copy()
 
     def count(self, rows: Rows) -> Floats:
         """(B,) readings taken of each channel."""
@@ -121,7 +129,7 @@ class Scorer:
         """
         known = compared.rows >= 0
         rows = np.maximum(compared.rows, 0)
-        limit = self._limits[rows, View.RELATION]
+        limit = self._limits[rows, _VIEW_RELATION]
         size = np.where(known, np.abs(compared.residuals), 0.0)
         ratio = np.divide(size, limit, where=limit > 0.0, out=np.zeros_like(size))
         suspect = ratio >= _SUSPECT * ratio.max(axis=1, keepdims=True)
@@ -154,37 +162,41 @@ class Scorer:
         floor = _floor(values, quantum)
         at = _positions(seen.views, floor)
         surprise = self._tails.surprises(rows, at)
-        surprise[np.isnan(at) | (self._tails.counts(rows) < self._warmup * _WARMUPS)] = 0.0
+        young = self._tails.counts(rows) < self._warmup * _WARMUPS
+        surprise[np.isnan(at) | young] = 0.0
         needed = -np.log10(np.minimum(risk, _MOST_RISK))
-        rarity, worst = self._rarest(rows, surprise, needed, ~np.isnan(related))
+        alone = np.isnan(related)
+        rarity, worst = self._rarest(rows, surprise, needed, ~alone)
 
         score = (rarity - _CAUTION * np.log1p(self._alarms[rows])) / needed
-        score = np.clip(score, 0.0, SCORE_LIMIT)
+        score = np.minimum(np.maximum(score, 0.0), SCORE_LIMIT)
         passed = rarity <= np.maximum(self._peak[rows], self._peak_before[rows])
         score = np.where(passed & ~open_, np.minimum(score, _ALMOST), score)
         score[~seen.known | (self._views.count(rows) < self._warmup)] = np.nan
 
-        off = related * relations.spread(rows)
-        fault = np.where(score >= 1.0, worst, View.RESIDUAL)
-        centre, half = _reference(fault, score, values, expected, seen, limit, off)
-        kind = np.where(worst == View.RELATION, Kind.RELATION, Kind.RESIDUAL)
-        kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
+        centre, half = expected[_NEXT], limit[_VIEW_RESIDUAL]
+        kind = np.zeros(rows.size, dtype=np.int8)
+        over = score >= 1.0
+        if np.count_nonzero(over):
+            off = related * relations.spread(rows)
+            fault = np.where(over, worst, _VIEW_RESIDUAL)
+            centre, half = _reference(fault, score, values, expected, seen, limit, off)
+            kind = np.where(worst == _VIEW_RELATION, _KIND_RELATION, _KIND_RESIDUAL) * over
         return Look(score, kind, centre, centre - half, centre + half, rarity, floor, at, seen)
 
     def _rarest(
         self, rows: Rows, surprise: Floats, needed: Floats, related: Flags
     ) -> tuple[Floats, Rows]:
         """(B,) the rarity of what the views show, and the view that shows it most."""
-        habit = np.broadcast_to(surprise[_HABITS].mean(axis=0), (len(_HABITS), rows.size))
         together = surprise.copy()
-        together[_HABITS] = habit
+        together[_HABITS] = np.add.reduce(surprise[_HABITS]) / _HABIT_COUNT
         rarity = _rarity(together)
         accused = np.where(related, np.maximum(self._accused[rows], _TINY), _TINY)
-        rarity[View.RELATION] = needed + _DECADE * np.log10(accused)
+        rarity[_VIEW_RELATION] = needed + _DECADE * np.log10(accused)
         # Habits are equally rare: the one that surprises most is the one to tell.
         told = rarity.copy()
         told[_HABITS] += 1e-6 * surprise[_HABITS]
-        return rarity.max(axis=0), told.argmax(axis=0)
+        return np.maximum.reduce(rarity), told.argmax(axis=0)
 
     def learn(
         self, rows: Rows, values: Floats, look: Look, risk: Floats, learns: Flags, raised: Flags
@@ -194,12 +206,15 @@ class Scorer:
         spared = self._spare(rows, look)
         learns = learns & ~spared
         self._views.learn(rows, values, look.seen, learns, spared)
-        recurs = raised & (self._alarms[rows] > _RECURRING)
-        at = np.where(recurs, np.minimum(look.at, self._tails.ends(rows) + _OCTAVE), look.at)
-        renewed = self._tails.learn(rows, at, (learns | recurs) & look.seen.known)
-        self._alarms[rows] += raised - self._alarms[rows] / _FORGIVING_READINGS
+        alarms, at, takes = self._alarms[rows], look.at, learns
+        if np.count_nonzero(raised):
+            recurs = raised & (alarms > _RECURRING)
+            at = np.where(recurs, np.minimum(at, self._tails.ends(rows) + _OCTAVE), at)
+            takes = learns | recurs
+        renewed = self._tails.learn(rows, at, takes & look.seen.known)
+        self._alarms[rows] = alarms + (raised - alarms / _FORGIVING_READINGS)
         self._follow_peaks(rows, np.where(np.isnan(look.score), 0.0, look.rarity))
-        if renewed.any():
+        if np.count_nonzero(renewed):
             self._refresh(rows[renewed], risk[renewed])
 
     def expect_again(self, rows: Rows) -> None:
@@ -225,23 +240,26 @@ class Scorer:
     def _spare(self, rows: Rows, look: Look) -> Flags:
         """(B,) readings that are no part of what is normal, though nothing can alert yet: in a
         young channel, a few that are far beyond all others."""
-        usual = np.maximum(2.0 * self._views.noise(rows), look.floor)
         young = (self._views.count(rows) < self._warmup) & (self._spared[rows] < _SPARED)
-        known = self._tails.counts(rows)[View.RESIDUAL] >= _FEW
-        glitch = young & known & (look.seen.views[View.RESIDUAL] > _GLITCH * usual)
+        if not np.count_nonzero(young):
+            return young
+        usual = np.maximum(2.0 * self._views.noise(rows), look.floor)
+        known = self._tails.counts(rows)[_VIEW_RESIDUAL] >= _FEW
+        glitch = young & known & (look.seen.views[_VIEW_RESIDUAL] > _GLITCH * usual)
         self._spared[rows] += glitch
         return np.asarray(glitch)
 
 
 def _rarity(surprise: Floats) -> Floats:
     """(views, B) of surprises: a line as measured, and a decade for a decade beyond."""
-    line = _SLOPES * surprise + _OFFSETS
+    line = _SLOPES * surprise
+    line += _OFFSETS
     slope, offset = _RARE_NOISE
-    line[View.NOISE] = np.minimum(line[View.NOISE], slope * surprise[View.NOISE] + offset)
+    noise = slope * surprise[_VIEW_NOISE] + offset
+    line[_VIEW_NOISE] = np.minimum(line[_VIEW_NOISE], noise)
     beyond = np.maximum(line - _MEASURED, 0.0)
-    slopes = _SLOPES.copy()
-    slopes[View.NOISE] = slope
-    return np.asarray(line + beyond * (1.0 / slopes - 1.0))
+    beyond *= _STEEPER
+    return np.asarray(line + beyond)
 
 
 def _surprise(rarity: Floats) -> Floats:
@@ -249,7 +267,7 @@ def _surprise(rarity: Floats) -> Floats:
     line = np.minimum(rarity, _MEASURED)
     surprise = (line - _OFFSETS) / _SLOPES
     slope, offset = _RARE_NOISE
-    surprise[View.NOISE] = np.maximum(surprise[View.NOISE], (line - offset) / slope)
+    surprise[_VIEW_NOISE] = np.maximum(surprise[_VIEW_NOISE], (line - offset) / slope)
     return np.asarray(surprise + np.maximum(rarity - _MEASURED, 0.0))
 
 
@@ -267,16 +285,16 @@ def _reference(
     At fault it is the worst view that says what was expected: the next value, the long-term level,
     the time of the day, or what the other channels say, from which `values` are `off`.
     """
-    centre, half = expected[Expected.NEXT], limit[View.RESIDUAL]
+    centre, half = expected[_NEXT], limit[_VIEW_RESIDUAL]
     for view, said in (
-        (View.LEVEL, seen.baseline),
-        (View.AHEAD, expected[Expected.AHEAD]),
-        (View.UNUSUAL, expected[Expected.USUAL]),
-        (View.UNUSUAL_MEAN, expected[Expected.USUAL]),
+        (_VIEW_LEVEL, seen.baseline),
+        (_VIEW_AHEAD, expected[_SAID_AHEAD]),
+        (_VIEW_UNUSUAL, expected[_USUAL]),
+        (_VIEW_UNUSUAL_MEAN, expected[_USUAL]),
     ):
         centre = np.where(fault == view, said, centre)
         half = np.where(fault == view, limit[view], half)
-    by_others = fault == View.RELATION
+    by_others = fault == _VIEW_RELATION
     centre = np.where(by_others, values - off, centre)
     return centre, np.where(by_others, np.abs(off) / np.maximum(score, 1.0), half)
 
@@ -289,5 +307,5 @@ def _floor(values: Floats, quantum: Floats) -> Floats:
 def _positions(views: Floats, floor: Floats) -> Floats:
     """(views, B) where their sizes are on the axis of all bins; NaN for those that are unknown."""
     sizes = np.maximum(views, floor)
-    sizes[View.RELATION] = np.maximum(views[View.RELATION], _TINY)  # it is not in channel units
+    sizes[_VIEW_RELATION] = np.maximum(views[_VIEW_RELATION], _TINY)  # it is not in channel units
     return position(sizes)

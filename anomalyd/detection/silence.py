@@ -65,7 +65,7 @@ class Silence:
         self._seen[rows] += learns
         self._heard[rows] = now_s
         self._skips[rows] = False
-        if told.any():
+        if np.count_nonzero(told):
             early = rows[told]
             self._told[early] = False
             self._caution[early] = np.minimum(2.0 * self._caution[early], _MOST_CAUTION)

@@ -8,7 +8,6 @@ alert until its cause is gone. Called by the pipeline on its thread, which owns 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from anomalyd.detection.score import SCORE_LIMIT, Look
 
 SHARE = 0.1
 """of a channel's budget of false alarms, for each of its references"""
+_RESIDUAL, _RELATION = int(Kind.RESIDUAL), int(Kind.RELATION)
 _CAUTION = 0.5  # for each alarm of late, the reference must say so much more to raise another
 
 
@@ -53,8 +53,10 @@ class Sustained:
         channels that begin anew.
 
         `silent_s`: (B,) since the last reading. `quiet`: (B,) no alert is open or to come."""
-        anew = rows[quiet & (silent_s > COMMISSIONING_READINGS * interval_s)]
-        self._reference.reset(anew)
+        anew = rows[:0]
+        if np.count_nonzero(quiet):
+            anew = rows[quiet & (silent_s > COMMISSIONING_READINGS * interval_s)]
+            self._reference.reset(anew)
         return anew
 
     def commissioned(self, rows: Rows) -> Flags:
@@ -77,24 +79,34 @@ class Sustained:
         `alarms`: (B,) alarms of late: with each, the reference must say more to raise an alert, but
         not to hold one. `firing`: (B,) one is held.
         """
-        caution = np.where(firing, 1.0, 1.0 + _CAUTION * alarms)
-        off_level = held.score / caution
-        by_level = ~(off_level < np.nan_to_num(look.score)) & (off_level >= 1.0)
-        score = np.fmax(look.score, np.where(np.isnan(look.score), np.nan, off_level))
-        by_others = (astray.score > np.nan_to_num(score)) & (astray.score >= 1.0)
-        score = np.where(np.isnan(score), score, np.fmax(score, astray.score))
-        score = np.where(self._judged[rows], np.minimum(score, SCORE_LIMIT), score * 0.0)
-        kind = np.where(by_level, Kind.RESIDUAL, look.kind)
-        kind = np.where(by_others, Kind.RELATION, kind)
-        kind = np.where(score >= 1.0, kind, Kind.NONE).astype(np.int8)
-        expected, half = look.expected, look.upper - look.expected
-        for chosen, centre, limit in (
-            (by_level, held.mean, held.limit),
-            (by_others, astray.expected, astray.limit),
+        unknown = np.isnan(look.score)
+        known_score = np.where(unknown, 0.0, look.score)
+        off_level = held.score / np.where(firing, 1.0, 1.0 + _CAUTION * alarms)
+        by_level = ~(off_level < known_score) & (off_level >= 1.0)
+        score = np.fmax(look.score, off_level)
+        by_others = astray.score >= 1.0
+        if np.count_nonzero(by_others):
+            by_others &= astray.score > np.where(unknown, 0.0, score)
+        score = np.fmax(score, astray.score)
+        score[unknown] = np.nan
+        judged, bounded = self._judged[rows], np.minimum(score, SCORE_LIMIT)
+        if np.count_nonzero(judged) < rows.size:
+            bounded = np.where(judged, bounded, score * 0.0)
+        kind, expected, half = look.kind, look.expected, look.upper - look.expected
+        for chosen, why, centre, limit in (
+            (by_level, _RESIDUAL, held.mean, held.limit),
+            (by_others, _RELATION, astray.expected, astray.limit),
         ):
-            expected, half = np.where(chosen, centre, expected), np.where(chosen, limit, half)
-        lower, upper = expected - half, expected + half
-        return replace(look, score=score, kind=kind, expected=expected, lower=lower, upper=upper)
+            if np.count_nonzero(chosen):
+                kind = np.where(chosen, why, kind)
+                expected, half = np.where(chosen, centre, expected), np.where(chosen, limit, half)
+        return look._replace(
+            score=bounded,
+            kind=(kind * (bounded >= 1.0)).astype(np.int8),
+            expected=expected,
+            lower=expected - half,
+            upper=expected + half,
+        )
 
     def learn(self, rows: Rows, held: Held, learns: Flags, accepted: Flags) -> None:
         """Take what `hold` saw; see `Reference.learn`."""

@@ -89,27 +89,27 @@ class Tails:
 
     def counts(self, rows: Rows) -> Floats:
         """(views, B) values that each view has learnt from."""
-        return np.asarray(self._count[rows].T, dtype=np.float64)
+        return self._count.take(rows, 0).T.astype(np.float64)
 
     def ends(self, rows: Rows) -> Floats:
         """(views, B) positions beyond which nothing was normal yet."""
-        return np.ascontiguousarray((self._origin[rows] + self._end[rows]).T)
+        return (self._origin.take(rows, 0) + self._end.take(rows, 0)).T.copy()
 
     def surprises(self, rows: Rows, at: Floats) -> Floats:
         """(views, B) >= 0, -log10 of the share of normal values above the positions `at`
         (views, B); NaN where there is none."""
-        off = at.T - self._origin[rows]
-        depth = np.clip(BINS - off, 0.0, BINS)
-        full = np.nan_to_num(depth).astype(np.intp)
+        off = at.T - self._origin.take(rows, 0)
+        depth = np.minimum(np.maximum(BINS - off, 0.0), BINS)
+        full = np.where(depth == depth, depth, 0.0).astype(np.intp)
         first = rows[:, None] * self._above[0].size + self._cells
         flat = self._above.reshape(-1)
-        low = np.where(full > 0, flat[first + np.maximum(full - 1, 0)], 0.0)
-        high = flat[first + np.minimum(full, BINS - 1)]
+        low = np.where(full > 0, flat.take(first + np.maximum(full - 1, 0)), 0.0)
+        high = flat.take(first + np.minimum(full, BINS - 1))
         above = np.maximum(low + (depth - full) * (high - low), _LAST)
-        surprise = np.log10((flat[first + (BINS - 1)] + 1.0) / (above + 1.0))
-        beyond = np.maximum(off - self._end[rows], 0.0) * _DECADES_A_BIN
-        surprise += np.maximum(self._slope[rows], _SHALLOWEST) * beyond
-        return np.ascontiguousarray(np.maximum(surprise, 0.0).T)
+        surprise = np.log10((flat.take(first + (BINS - 1)) + 1.0) / (above + 1.0))
+        beyond = np.maximum(off - self._end.take(rows, 0), 0.0) * _DECADES_A_BIN
+        surprise += np.maximum(self._slope.take(rows, 0), _SHALLOWEST) * beyond
+        return np.asarray(np.maximum(surprise, 0.0).T.copy())
 
     def values(self, rows: Rows, surprises: Floats) -> Floats:
         """(views, B) the values with these surprises (views, B); 0 while unknown."""
@@ -130,15 +130,17 @@ class Tails:
         channels learn at all.
         """
         at = np.where(learns, at, np.nan).T
-        count = self._count[rows].astype(np.float64)
-        origin = np.where((count == 0.0) & (at == at), at - (_MIDDLE + 0.5), self._origin[rows])
+        count, origin = self._count.take(rows, 0).astype(np.float64), self._origin.take(rows, 0)
+        end = self._end.take(rows, 0)
+        first = (count == 0.0) & (at == at)
+        if np.count_nonzero(first):
+            origin = np.where(first, at - (_MIDDLE + 0.5), origin)
+            self._origin[rows] = origin
         off = at - origin
         if self._climbing.size:
-            off[:, self._climbing] = self._hold_back(rows, off, count, learns)
+            self._hold_back(rows, off, origin, end, count, learns)
         known = off == off
-        place = np.clip(np.floor(np.where(known, off, 0.0)), 0.0, _HIGHEST)
-        end = self._end[rows]
-        self._origin[rows] = origin
+        place = np.minimum(np.maximum(np.floor(np.where(known, off, 0.0)), 0.0), _HIGHEST)
         self._end[rows] = np.where(known, np.maximum(end, place + (1.0 - _LAST)), end)
         self._count[rows] = count + known
         readings = self._readings[rows]
@@ -146,24 +148,35 @@ class Tails:
         slot = readings % QUEUED
         self._queue[rows, :, slot] = np.where(known, place, _NOTHING)
         due = (slot == QUEUED - 1) | (readings < QUEUED)
-        if due.any():
+        if np.count_nonzero(due):
             self._fold(rows[due], slot[due])
         return np.asarray(due)
 
-    def _hold_back(self, rows: Rows, off: Floats, count: Floats, learns: Flags) -> Floats:
-        """(B, climbing) what the climbing views learn of `off` (B, views), in bins from the
-        origin."""
-        at, count = off[:, self._climbing], count[:, self._climbing]
-        held, peak = self._held[rows], self._peak[rows]
-        beyond = (at > self._end[rows][:, self._climbing] + _NEAR) & (count >= _SETTLED)
+    def _hold_back(
+        self,
+        rows: Rows,
+        off: Floats,
+        origin: Floats,
+        end: NDArray[np.float32],
+        count: Floats,
+        learns: Flags,
+    ) -> None:
+        """Change `off` (B, views), in bins from the `origin`, to what the climbing views learn."""
+        climbing = self._climbing
+        at, at_origin = off[:, climbing], origin[:, climbing]
+        held = self._held.take(rows, 0)
+        beyond = (at > end[:, climbing] + _NEAR) & (count[:, climbing] >= _SETTLED)
         beyond &= held < _PATIENCE
-        over = (held > 0.0) & ~beyond
-        at_origin = self._origin[rows][:, self._climbing]
+        holds = held > 0.0
+        if not (np.count_nonzero(beyond) or np.count_nonzero(holds)):
+            return
+        peak = self._peak.take(rows, 0)
         takes = learns[:, None] & (at == at)
         self._held[rows] = np.where(takes, np.where(beyond, held + 1.0, 0.0), held)
-        highest = np.where(held > 0.0, np.fmax(peak, at + at_origin), at + at_origin)
+        highest = np.where(holds, np.fmax(peak, at + at_origin), at + at_origin)
         self._peak[rows] = np.where(takes & beyond, highest, peak)
-        return np.where(beyond, np.nan, np.where(over, np.fmax(at, peak - at_origin), at))
+        over = np.where(holds, np.fmax(at, peak - at_origin), at)
+        off[:, climbing] = np.where(beyond, np.nan, over)
 
     def _fold(self, rows: Rows, slots: Rows) -> None:
         """Take the queues of `rows`, filled up to their `slots`, into the sketches."""

@@ -7,8 +7,8 @@ of the predicted spread can't explain a fault away. Owned by the pipeline thread
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,12 @@ class Expected(IntEnum):
     """at this time of the day"""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+# Plain numbers: Python 3.11 looks members of an enumeration up by a call, many times a round.
+_NEXT, _AHEAD, _USUAL = map(int, Expected)
+_RESIDUAL, _UNUSUAL = int(View.RESIDUAL), int(View.UNUSUAL)
+
+
+class Seen(NamedTuple):
     """The views of one reading of each of B channels; arrays (B,) unless said otherwise."""
 
     views: Floats
@@ -98,37 +102,33 @@ class Views:
         from a gap. `largest`: (views, B) each view's threshold, or infinity: one outlier may not
         fill the running figures, so what exceeds it counts as it.
         """
-        known = ~np.isnan(expected[Expected.NEXT]) & ~settling
-        missed = np.where(known, values - expected[Expected.NEXT], 0.0)
-        band, wide = largest[View.RESIDUAL], largest[View.UNUSUAL]
-        tamed = np.clip(missed, -band, band)
+        unknown = np.isnan(expected[_NEXT]) | settling
+        missed, off_usual = values - expected[_NEXT], values - expected[_USUAL]
+        ahead = np.abs(values - expected[_AHEAD])
+        missed[unknown] = off_usual[unknown] = 0.0
+        ahead[unknown] = np.nan
+        band, wide = largest[_RESIDUAL], largest[_UNUSUAL]
+        tamed = np.minimum(np.maximum(missed, -band), band)
         noise, level, baseline = self._noise[rows], self._level[rows], self._baseline[rows]
-        noise = noise + np.where(known, np.abs(tamed) - noise, 0.0) / _NOISE_READINGS
+        change = np.abs(tamed) - noise
+        change[unknown] = 0.0
+        noise = noise + change / _NOISE_READINGS
         level = level + (values - missed + tamed - level) / _LEVEL_READINGS
-        level = np.where(known, level, values)
-        off_level = np.where(known, np.abs(level - baseline), 0.0)
-        off_usual = np.where(known, values - expected[Expected.USUAL], 0.0)
+        np.copyto(level, values, where=unknown)
+        off_level = np.abs(level - baseline)
+        off_level[unknown] = 0.0
         unusual = self._unusual[rows]
-        unusual = unusual + (np.clip(off_usual, -wide, wide) - unusual) / _UNUSUAL_READINGS
-        ahead = np.where(known, np.abs(values - expected[Expected.AHEAD]), np.nan)
-        views = np.stack(
-            [
-                np.abs(missed),
-                noise,
-                off_level,
-                ahead,
-                np.abs(off_usual),
-                np.abs(unusual),
-                np.abs(related),
-            ]
-        )
-        return Seen(views, noise, level, unusual, baseline, known)
+        tamed = np.minimum(np.maximum(off_usual, -wide), wide)
+        unusual = unusual + (tamed - unusual) / _UNUSUAL_READINGS
+        sizes = missed, noise, off_level, ahead, off_usual, unusual, related
+        return Seen(np.abs(np.array(sizes)), noise, level, unusual, baseline, ~unknown)
 
     def learn(self, rows: Rows, values: Floats, seen: Seen, learns: Flags, spared: Flags) -> None:
         """Take what was seen; the long-term level follows only where `learns`, the running figures
         where not `spared`."""
         count = self._count[rows]
         rate = np.maximum(1.0 / _BASELINE_READINGS, 1.0 / (count + 1.0))
+        all_in = not np.count_nonzero(spared)
         followed = seen.baseline + rate * (values - seen.baseline)
         self._baseline[rows] = np.where(learns, followed, seen.baseline)
         for column, figures in (
@@ -136,5 +136,5 @@ class Views:
             (self._level, seen.level),
             (self._unusual, seen.unusual),
         ):
-            column[rows] = np.where(spared, column[rows], figures)
+            column[rows] = figures if all_in else np.where(spared, column[rows], figures)
         self._count[rows] = count + 1.0

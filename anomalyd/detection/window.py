@@ -59,10 +59,10 @@ class Windows:
         """Add one reading to each channel in `rows` (unique); it takes the newest one's place
         where `replace`."""
         count = self._count[rows] + ~replace
-        slot = (count - 1) % self.length
-        self._times[rows, slot] = times
-        self._values[rows, slot] = values
-        self._expected[rows, slot] = expected
+        at = rows, (count - 1) % self.length
+        self._times[at] = times
+        self._values[at] = values
+        self._expected[at] = expected
         self._count[rows] = count
 
     def recent(self, row: int, readings: int) -> Recent:

@@ -99,8 +99,10 @@ class NextStepPredictor:
 
     def foresee(self, rows: Rows, outlook: Outlook, beats: Beats) -> Prediction:
         """Look ahead from what a bank has said, its own or one that it shares."""
+        h, c = self._h.take(rows, 0), self._c.take(rows, 0)
+        forecasts = outlook.forecasts.astype(np.float32)
         foreseen, self._h[rows], self._c[rows] = self._network.step(
-            outlook.features, outlook.forecasts.astype(np.float32), self._h[rows], self._c[rows]
+            outlook.features, forecasts, h, c
         )
         location = foreseen.location.astype(np.float64)
         scale = np.exp(foreseen.log_scale[:, 0]).astype(np.float64)
@@ -108,8 +110,9 @@ class NextStepPredictor:
         self._steps[rows] = np.where(beats.after_gap, 1, self._steps[rows] + 1)
         before = self._said_before(rows, ahead[:, -1])
         # `ahead` stays the network's, so that it is compared with the experts wherever they serve.
-        served = np.where(np.isnan(outlook.simple), ahead[:, 0], outlook.simple)
-        expected = np.stack([served, before, outlook.usual])
+        network = np.isnan(outlook.simple)
+        served = np.where(network, ahead[:, 0], outlook.simple)
+        expected = np.array((served, before, outlook.usual))
         return Prediction(expected, outlook.scale * scale, ahead.T, outlook)
 
     def rebuild(

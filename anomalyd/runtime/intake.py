@@ -46,11 +46,10 @@ class _Route:
     decode: Callable[[bytes, str], Decoded | Series]
     place: str
     """what those topics have in common"""
-    topics: set[str] = field(default_factory=set)
+    topics: tuple[str, ...] = ()
+    """the others than `place`: none, mostly, and of a hundred thousand a set each would be dear"""
     rows: dict[str, int] = field(default_factory=dict)
     """field of the payload -> row"""
-    held: set[int] = field(default_factory=set)
-    """the rows of its fields"""
 
 
 class _Batch(NamedTuple):
@@ -68,6 +67,7 @@ class Intake:
     def __init__(self, streams: Sequence[Stream], pipeline: Pipeline, max_skew_s: float) -> None:
         self.rejected: Counter[str] = Counter()
         self._readers = read_streams(streams)
+        self._decoders = [reader.codec.decode for reader in self._readers]
         self._pipeline = pipeline
         self.skew = Skew(pipeline.table.capacity, max_skew_s)
         self._routes: dict[str, _Route] = {}
@@ -145,7 +145,7 @@ class Intake:
         place = self._topic_of.pop(row, "")
         route = self._routes.get(place)
         self._leave_node(row, place)
-        for topic in route.topics if route else ():
+        for topic in (place, *route.topics) if route else ():
             self._routes.pop(topic, None)
         log.info("channel=%s retired", self._pipeline.table[row].name)
         self._full = False
@@ -262,14 +262,15 @@ class Intake:
             place = reader.place(topic)
             route = self._routes.get(place)
             if route is None:
-                return _Route(reader, match, reader.codec.decode, place)
+                return _Route(reader, match, self._decoders[reader.index], place)
             # Of the known types only: the reader has refused all others.
             self._remember(route, topic)
             return route
         raise Refused("topic", "no stream has this topic")
 
     def _remember(self, route: _Route, topic: str) -> None:
-        route.topics.update((topic, route.place))
+        if topic != route.place and topic not in route.topics:
+            route.topics += (topic,)
         self._routes[topic] = self._routes[route.place] = route
 
     def _place(self, row: int, place: str) -> None:
@@ -339,7 +340,7 @@ class Intake:
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
-        elif row in route.held:
+        elif row in route.rows.values():
             self._refuse("name", message, f"two of its fields would be channel {channel.name}")
             return None
         elif self._topic_of.get(row, route.place) != route.place:
@@ -352,7 +353,6 @@ class Intake:
             return None
         # Only a topic with a channel is remembered: a million others leave no trace.
         route.rows[name] = row
-        route.held.add(row)
         self._remember(route, message.topic)
         self._place(row, route.place)
         return row

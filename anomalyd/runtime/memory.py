@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyd.adapters.topics import shared
 from anomalyd.detection import columns
 from anomalyd.detection.channels import Channel
 from anomalyd.detection.columns import Columns
@@ -316,8 +317,9 @@ def _moved(facts: Facts, streams: Sequence[Stream]) -> list[tuple[Channel, bool]
         asset = each.asset
         if asset is not None:
             # An asset is named by its stream's number too; one that ends must meet no other.
-            asset = f"{now[each.stream] if goes_on else 'over'}:{asset.partition(':')[2]}"
-        channel = Channel(each.name, each.labels, now[each.stream], each.unit, asset, each.member)
+            asset = shared(f"{now[each.stream] if goes_on else 'over'}:{asset.partition(':')[2]}")
+        labels = {name: shared(word) for name, word in each.labels.items()}
+        channel = Channel(each.name, labels, now[each.stream], each.unit, asset, each.member)
         moved.append((channel, goes_on))
     return moved
 

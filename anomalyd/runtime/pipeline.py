@@ -30,6 +30,7 @@ from anomalyd.detection.reading import (
     LARGEST_VALUE,
     NOTHING,
     STATE_NAMES,
+    Codes,
     Flags,
     Floats,
     Kind,
@@ -41,7 +42,7 @@ from anomalyd.detection.reading import (
 from anomalyd.detection.reference import Held
 from anomalyd.detection.relation import Relations
 from anomalyd.detection.rounds import rounds
-from anomalyd.detection.score import WEEK_S, Scorer
+from anomalyd.detection.score import WEEK_S, Look, Scorer
 from anomalyd.detection.sustained import SHARE, Astray, Sustained
 from anomalyd.detection.views import Expected
 from anomalyd.detection.window import Windows
@@ -61,6 +62,10 @@ from anomalyd.runtime.silence_watch import SilenceWatch
 from anomalyd.settings import Alerts, Channels, Stream
 
 _STUCK = KIND_NAMES[Kind.STUCK]
+# Plain numbers: Python 3.11 looks members of an enumeration up by a call, many times a round.
+_WARMING, _NORMAL = int(State.WARMING), int(State.NORMAL)
+_PENDING, _FIRING = int(State.PENDING), int(State.FIRING)
+_STANDS_STILL, _GAP, _NEXT = int(Kind.STUCK), int(Kind.GAP), int(Expected.NEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +455,11 @@ class Pipeline:
                 alerts += self._silences.revive(readings.rows, clock_s)
             groups = self._relations.group(readings.rows)
             for chosen in rounds(readings.rows, groups, self._relations.fits):
-                alerts += self._round(readings.take(chosen), chosen, verdicts, clock_s[chosen])
+                if chosen.size == len(readings):
+                    alerts += self._round(readings, chosen, verdicts, clock_s)
+                else:
+                    taken = readings.take(chosen)
+                    alerts += self._round(taken, chosen, verdicts, clock_s[chosen])
         return Outcome(verdicts, alerts)
 
     def seed(self, readings: Readings) -> None:
@@ -521,7 +530,7 @@ class Pipeline:
             since_s = readings.times - self._cadence.last_s(rows)
             last = np.where(self._windows.count(rows) > 0, self._windows.last(rows), np.nan)
             fit &= self._possible.judge(rows, readings.values, last, since_s)
-        if not fit.all():
+        if np.count_nonzero(fit) < fit.size:
             self._reject(readings.take(~fit), at[~fit], beat.late[~fit], verdicts)
             readings, at, now_s = readings.take(fit), at[fit], now_s[fit]
             beat = Beat(*(flags[fit] for flags in beat))
@@ -547,15 +556,19 @@ class Pipeline:
         now_s: Floats,
     ) -> list[Alert]:
         rows, times, values = readings.rows, readings.times, readings.values
-        self._predict(rows[beat.step])
+        begins = np.count_nonzero(beat.step) == rows.size
+        stepping = rows if begins else rows[beat.step]
+        self._predict(stepping)
         silent_s, interval_s = times - self._cadence.last_s(rows), self._cadence.interval_s(rows)
-        quiet = beat.gap & (self._states.states(rows) < State.PENDING)
+        stood = self._states.states(rows)
+        quiet = beat.gap & (stood < _PENDING)
         self._probation.end(self._sustained.recommission(rows, silent_s, interval_s, quiet))
         back = self._silences.heard(rows, times, silent_s, now_s)
         self._cadence.learn(rows, times, beat)
         settling = self._cadence.settling(rows)
-        expected = np.ascontiguousarray(self.predictors.expected[rows].T)
-        risk = self._risk(rows)
+        expected = self.predictors.expected.take(rows, 0).T.copy()
+        interval_s = self._cadence.interval_s(rows)
+        risk = self._risk(interval_s)
         quantum = self.predictors.quantum(rows)
         look = self._scorer.look(
             rows,
@@ -566,50 +579,42 @@ class Pipeline:
             self._relations,
             quantum,
             risk,
-            self._states.states(rows) >= State.PENDING,
+            stood >= _PENDING,
         )
         held = self._sustained.hold(rows, values, quantum, risk)
-        astray = self._networks.look(rows, ~np.isnan(self._relations.residual(rows, times)))
-        firing = self._states.states(rows) == State.FIRING
-        look = self._sustained.judge(rows, look, held, astray, self._scorer.alarms(rows), firing)
-        waits = np.isnan(look.score) | self._holds[rows]
-        still = np.where(waits, 0.0, self._stillness.score(rows, values))
-        stuck = still > np.nan_to_num(look.score)
-        if _STUCK not in self._rules.quality:
-            stuck &= np.nan_to_num(look.score) < 1.0
-            still = look.score
-        score = np.where(stuck, still, look.score)
-        kind = np.where(stuck, Kind.STUCK, look.kind).astype(np.int8)
+        astray = self._networks.look(rows, self._relations.fresh(rows, times))
+        alarms, firing = self._scorer.alarms(rows), stood == _FIRING
+        look = self._sustained.judge(rows, look, held, astray, alarms, firing)
+        score, kind = self._stand_still(rows, values, look)
 
         changed = self._states.advance(rows, times, score, kind, np.isnan(score))
         learns = ~self._states.quarantined(rows, times)
         self._stillness.learn(rows, values, learns)
-        accepted = learns & (self._states.states(rows) == State.FIRING)
+        stands = self._states.states(rows)
         tried = self._try(rows, times, interval_s, changed.accepted)
-        self._sustained.learn(rows, held, learns, accepted)
+        self._sustained.learn(rows, held, learns, learns & (stands == _FIRING))
         self._scorer.learn(rows, values, look, risk, learns, changed.raised)
-        if changed.faults_over.any():
+        if np.count_nonzero(changed.faults_over):
             self._expect_again(rows[changed.faults_over])
-        if tried.any():
+        learnt = learns & ~settling
+        if np.count_nonzero(tried):
             shown = Shown(readings, expected, settling, quantum, risk)
             self._judge_probation(shown.take(tried))
-        lasting = learns & ~tried & ~settling
-        steady = rows[lasting & beat.step]
-        # The network's, whoever serves: else a change of who serves would pass for drift.
-        residual = values[lasting & beat.step] - self.predictors.told(steady)
-        self.drift.learn(steady, residual, self.predictors.scale[steady])
+            learnt &= ~tried
+        self._follow_drift(rows, values, learnt if begins else learnt & beat.step)
         if self.shadow is not None:
             seen = Round(readings, settling, quantum, risk, held, astray, changed.raised)
-            self._follow(self.shadow, seen, np.isfinite(expected[Expected.NEXT]))
-        self._compare(readings, self._cadence.interval_s(rows))
-        self._windows.append(rows, times, values, expected[Expected.NEXT], ~beat.step)
+            self._follow(self.shadow, seen, np.isfinite(expected[_NEXT]))
+        self._compare(readings, interval_s)
+        self._windows.append(rows, times, values, expected[_NEXT], ~beat.step)
         self.readings_scored += times.size
 
         state = self._states.shown(rows, times)
-        kind = np.where(state == State.FIRING, self._states.kinds(rows), kind)
-        kind = np.where(settling & (state <= State.NORMAL), Kind.GAP, kind)
+        kind = np.where(state == _FIRING, self._states.kinds(rows), kind)
+        if np.count_nonzero(settling):
+            kind = np.where(settling & (state <= _NORMAL), _GAP, kind)
         self._score[rows] = score
-        self._shown[rows] = np.stack((values, look.expected, look.lower, look.upper), axis=1)
+        self._shown[rows] = np.array((values, look.expected, look.lower, look.upper)).T
         for column, figures in (
             (verdicts.expected, look.expected),
             (verdicts.lower, look.lower),
@@ -617,16 +622,16 @@ class Pipeline:
             (verdicts.score, score),
             (verdicts.state, state),
             (verdicts.kind, kind),
-            (verdicts.learnt, lasting),
+            (verdicts.learnt, learnt),
         ):
             column[at] = figures
         alerts = self.open_alerts.tell(rows, at, times, changed, verdicts)
-        barred = (state == State.WARMING) | self._states.in_maintenance(rows, times)
+        barred = (state == _WARMING) | self._states.in_maintenance(rows, times)
         return back + alerts + self._limits.observe(readings, beat.step, beat.gap, barred)
 
     def _try(self, rows: Rows, times: Floats, interval_s: Floats, accepted: Flags) -> Flags:
         """(B,) channels on probation, with those where something is `accepted` now."""
-        if accepted.any():
+        if np.count_nonzero(accepted):
             known = self._scorer.count(rows) * interval_s >= KNOWN_S
             known &= self._sustained.commissioned(rows)
             known &= interval_s * LEAST_READINGS <= self._rules.accept_after_s
@@ -637,19 +642,42 @@ class Pipeline:
 
     def _judge_probation(self, shown: Shown) -> None:
         back = self._probation.judge(shown, self._relations, self._rules.accept_after_s)
-        if back.any():
+        if np.count_nonzero(back):
             self._put_back(shown.readings.rows[back], shown.readings.times[back])
 
-    def _risk(self, rows: Rows) -> Floats:
-        """(B,) false alarms that one reading may raise."""
-        return self.budget_per_week / WEEK_S * self._cadence.interval_s(rows)
+    def _stand_still(self, rows: Rows, values: Floats, look: Look) -> tuple[Floats, Codes]:
+        """Scores and kinds, with what standing still for too long adds to what was seen."""
+        still = self._stillness.score(rows, values)
+        if not np.count_nonzero(still):
+            return look.score, look.kind
+        known = np.where(np.isnan(look.score), 0.0, look.score)
+        still[np.isnan(look.score) | self._holds[rows]] = 0.0
+        stuck = still > known
+        if _STUCK not in self._rules.quality:
+            stuck &= known < 1.0
+            still = look.score
+        score = np.where(stuck, still, look.score)
+        return score, np.where(stuck, _STANDS_STILL, look.kind).astype(np.int8)
+
+    def _follow_drift(self, rows: Rows, values: Floats, steady: Flags) -> None:
+        if np.count_nonzero(steady) < rows.size:
+            rows, values = rows[steady], values[steady]
+        # The network's, whoever serves: else a change of who serves would pass for drift.
+        residual = values - self.predictors.told(rows)
+        self.drift.learn(rows, residual, self.predictors.scale[rows])
+
+    def _risk(self, interval_s: Floats) -> Floats:
+        """False alarms that one reading may raise."""
+        return self.budget_per_week / WEEK_S * interval_s
 
     def _predict(self, rows: Rows) -> None:
         """Let the predictors take the last value of channels that begin a new step.
 
         Only now is a step's value final: on a fixed grid, the last value in a bin is held.
         """
-        rows = rows[self._windows.count(rows) > 0]
+        spoke = self._windows.count(rows) > 0
+        if np.count_nonzero(spoke) < rows.size:
+            rows = rows[spoke]
         if rows.size:
             held, cadence = self._windows.last(rows), self._cadence
             last_s = cadence.last_s(rows)
@@ -687,8 +715,8 @@ class Pipeline:
         rows = np.maximum(compared.rows, 0)
         flat = rows.ravel()
         under = self._states.quarantined(flat, self._cadence.last_s(flat)).reshape(rows.shape)
-        accepted = (self._states.states(rows) == State.FIRING) & ~under
-        risk = SHARE * self._risk(flat).reshape(rows.shape)
+        accepted = (self._states.states(rows) == _FIRING) & ~under
+        risk = SHARE * self._risk(self._cadence.interval_s(flat)).reshape(rows.shape)
         judged = self._networks.compare(compared, self._relations, under, accepted, risk)
         for asset_shadow in self.asset_shadows.values():
             asset_shadow.judge(compared, under, accepted, risk)

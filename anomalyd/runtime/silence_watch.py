@@ -90,7 +90,7 @@ class SilenceWatch:
     ) -> list[Alert]:
         """Usable readings have come, of each channel at most one."""
         back: Flags = self._silence.learn(rows, silent_s, now_s)
-        if not back.any():
+        if not np.count_nonzero(back):
             return []
         ended = zip(rows[back].tolist(), times[back].tolist(), strict=True)
         return [self._clear(row, time_s) for row, time_s in ended if row in self._open]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from anomalyd.adapters import codec
 from anomalyd.adapters.codec import sparkplug
-from anomalyd.adapters.topics import Match, TopicPattern
+from anomalyd.adapters.topics import Match, TopicPattern, shared
 from anomalyd.detection.channels import Channel, ChannelTable
 from anomalyd.detection.reorder import Reorder
 from anomalyd.errors import ConfigError
@@ -82,7 +82,7 @@ class StreamReader:
         asset, member = None, ""
         if self.stream.group_by:
             group = self.stream.group_by
-            asset = f"{self.index}:" + "/".join(match.labels[label] for label in group)
+            asset = shared(f"{self.index}:" + "/".join(match.labels[label] for label in group))
             rest = [value for label, value in match.labels.items() if label not in group]
             member = "/".join([*rest, field] if field else rest)
         return Channel(name, match.labels, self.index, unit, asset, member)

@@ -157,3 +157,11 @@ def test_the_rest_is_all_of_the_rest(levels: list[str]) -> None:
     """`{path*}` takes every further level, whatever characters it has."""
     rest = "/".join(levels)
     assert Match(rest, {"path": rest}) == TopicPattern("plant/{path*}").match(f"plant/{rest}")
+
+
+def test_words_that_recur_are_one_string() -> None:
+    pattern = TopicPattern("plant/{line}/{sensor}")
+    one, other = (pattern.match(f"plant/line-{at // 2}/s{at}") for at in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.labels["line"] is other.labels["line"]

@@ -313,3 +313,34 @@ def test_maintenance_leaves_an_open_alert_open() -> None:
     for at in range(20, 99):
         advance(states, float(at), 0.0)
     assert State.FIRING == states.shown(ONE, np.array([99.0]))[0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(st.sampled_from([0.1, 0.9, 1.5, 2.5, NAN]), min_size=6, max_size=6),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_channels_change_together_as_they_would_alone(scores: list[Scores]) -> None:
+    """Those under alert, those that rest, and those that can't be scored, in one go."""
+    rows = np.arange(6)
+    together, alone = AlertStates(6, RULES), AlertStates(6, RULES)
+    for states in (together, alone):
+        states.maintain(rows[:1], 20.0)
+        states.judge(rows[1:2], fault=True)
+    for at, row_scores in enumerate(scores):
+        found, times = np.array(row_scores), np.full(6, 10.0 * at)
+        kinds = np.full(6, Kind.RESIDUAL, dtype=np.int8)
+        changed = together.advance(rows, times, found, kinds, np.isnan(found))
+        for row in rows:
+            one = slice(row, row + 1)
+            own = alone.advance(rows[one], times[one], found[one], kinds[one], np.isnan(found[one]))
+            assert [flags[row] for flags in changed] == [flags[0] for flags in own]
+        for column, other in zip(vars(together).values(), vars(alone).values(), strict=True):
+            assert np.array_equal(column, other)
+        learns = together.quarantined(rows, times)
+        assert learns.tolist() == [
+            bool(alone.quarantined(rows[row : row + 1], times[:1])[0]) for row in rows
+        ]

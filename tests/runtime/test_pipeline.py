@@ -3,6 +3,7 @@ alert, and what neither late, broken nor missing readings may change."""
 
 from __future__ import annotations
 
+import cProfile
 from collections.abc import Sequence
 from dataclasses import astuple
 from functools import cache
@@ -217,6 +218,20 @@ def test_channels_found_on_the_way_change_nothing() -> None:
     parts.append(run.step(Readings(moved, rest.times, rest.values)))
     columns = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
     assert same(chosen(verdicts, past), Verdicts(*columns))
+
+
+@pytest.mark.parametrize("asset", [None, "m"])
+def test_a_step_asks_for_nothing_that_no_reading_needs(asset: str | None) -> None:
+    """What a step costs, however small it is, is what it calls; most of it were questions about
+    alerts, gaps, assets, profiles and cycles that the channels at hand don't have."""
+    run = Run()
+    rows = run.add("a", "b", asset=asset)
+    run.together(rows, noise(800).reshape(400, len(rows)))
+    later = Readings(np.array(rows), np.full(2, START_S + 400.0), np.full(2, 20.0))
+    profile = cProfile.Profile()
+    profile.runcall(run.step, later)
+    calls = sum(entry.callcount for entry in profile.getstats())
+    assert calls < (750 if asset is None else 950)
 
 
 # --- warming --------------------------------------------------------------------------------------
