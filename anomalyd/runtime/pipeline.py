@@ -598,9 +598,10 @@ class Pipeline:
             self._expect_again(rows[changed.faults_over])
         learnt = learns & ~settling
         if np.count_nonzero(tried):
-            shown = Shown(readings, expected, settling, quantum, risk)
-            self._judge_probation(shown.take(tried))
             learnt &= ~tried
+            judged = tried & ~self._states.in_maintenance(rows, times)
+            shown = Shown(readings, expected, settling, quantum, risk)
+            self._judge_probation(shown.take(judged))
         self._follow_drift(rows, values, learnt if begins else learnt & beat.step)
         if self.shadow is not None:
             seen = Round(readings, settling, quantum, risk, held, astray, changed.raised)

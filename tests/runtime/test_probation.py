@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from anomalyd.adapters.outbox import Window
 from anomalyd.detection.probation import KNOWN_S
 from anomalyd.detection.reading import Floats, Kind, Readings
 from anomalyd.runtime import memory
@@ -128,6 +129,17 @@ def test_somebody_may_know_before_it_shows(plant: Plant) -> None:
     other.live(FAULT, SIZE)
     other.live(QUIET)
     assert 0 == other.run.pipeline.open_alerts.regimes_withdrawn
+
+
+def test_maintenance_says_nothing_of_what_is_normal(plant: Plant) -> None:
+    """Nor what a sensor shows while somebody works there."""
+    plant.live(20, SIZE)
+    plant.run.pipeline.maintain([Window(KNOWN, 1e12, START_S, None, None)])
+    plant.live(QUIET)
+    assert 0 == plant.run.pipeline.open_alerts.regimes_withdrawn
+    plant.run.pipeline.maintain([])
+    plant.live(QUIET)
+    assert 1 == plant.run.pipeline.open_alerts.regimes_withdrawn
 
 
 def test_a_restart_forgets_no_probation(plant: Plant) -> None:
