@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace) -> int:
     logs.configure(settings.log.level, settings.log.format, sys.stderr, os.environ)
     # Until the daemon stands nothing is garbage: looking for it takes a third of the start.
     gc.disable()
-    _one_thread()
+    _prepare_numpy()
     from anomalyd.service import Service
 
     Service(settings, _folder(options.config), os.environ, lambda: load(options.config)).run()
@@ -281,7 +281,7 @@ def _add_replay(commands: Any) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     settings = load(options.config)
-    _one_thread()
+    _prepare_numpy()
     from anomalyd import terminal
 
     folder = _folder(options.config)
@@ -323,7 +323,7 @@ def _train(options: argparse.Namespace) -> int:
         return _train_asset(options)
     if bool(options.data) == options.synthetic:
         raise ConfigError("train: give data files, or --synthetic, one of the two")
-    _one_thread()
+    _prepare_numpy()
     from anomalyd import terminal_train
 
     train = (
@@ -336,7 +336,7 @@ def _train_asset(options: argparse.Namespace) -> int:
     if not options.data or options.synthetic or options.series:
         raise ConfigError("train: --predictor asset learns from data files alone")
     settings = load(options.config)
-    _one_thread()
+    _prepare_numpy()
     from anomalyd import terminal_train as terminal
 
     return terminal.train_asset(settings, options.data, options.out, options.seed, options.steps)
@@ -448,10 +448,12 @@ def _folder(config: Path | None) -> Path:
     return config.parent if config else Path.cwd()
 
 
-def _one_thread() -> None:
+def _prepare_numpy() -> None:
     """Before numpy is imported: scoring is many small steps, and the threads of a matrix library
-    would only wait for each other."""
+    would only wait for each other; a huge page is 2 MB for the few channels at its beginning, in
+    each of many columns."""
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["NUMPY_MADVISE_HUGEPAGE"] = "0"
 
 
 def _fail(error: AnomalydError, status: int) -> int:

@@ -123,7 +123,7 @@ def test_what_does_not_score_does_not_pay_for_torch(arguments: list[str]) -> Non
 
 def test_what_scores_does_not_pay_for_torch(tmp_path: Path) -> None:
     """A replay of a machine with limits and an asset network: all predictors serve. And the
-    daemon's imports."""
+    daemon's imports. Numpy comes last, and its columns take no huge pages."""
     rng = np.random.default_rng(1)
     lines = (
         f"{1700000000 + at},{a},{b}\n" for at, (a, b) in enumerate(rng.normal(5.0, 1.0, (300, 2)))
@@ -139,9 +139,11 @@ def test_what_scores_does_not_pay_for_torch(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     arguments = ["replay", *map(str, (source, "--out", out, "--config", config))]
     script = (
-        "import sys\nfrom anomalyd import cli\n"
+        "import os\nimport sys\nfrom anomalyd import cli\n"
+        "assert 'numpy' not in sys.modules\n"
         f"run = cli.run({arguments})\n"
         "import anomalyd.service\n"
+        "assert '0' == os.environ['NUMPY_MADVISE_HUGEPAGE']\n"
         "sys.exit(run or 'torch' in sys.modules)\n"
     )
     found = subprocess.run(

@@ -180,21 +180,42 @@ class Tails:
 
     def _fold(self, rows: Rows, slots: Rows) -> None:
         """Take the queues of `rows`, filled up to their `slots`, into the sketches."""
-        above, queue = self._above[rows], self._queue[rows].astype(np.intp)
         young = self._readings[rows] <= QUEUED
-        if young.any():  # each reading is folded in alone
-            others = np.arange(QUEUED) != slots[:, None]
-            queue[np.broadcast_to((others & young[:, None])[:, None], queue.shape)] = _NOTHING
+        if np.count_nonzero(young):  # each reading is folded in alone
+            first = rows[young]
+            self._settle(first, *self._with_one(first, slots[young]))
+            rows = rows[~young]
+        if rows.size:
+            self._settle(rows, *self._with_queue(rows))
+
+    def _with_one(self, rows: Rows, slots: Rows) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The sketches (R, views, BINS) of young channels with what is in these slots of their
+        queues, and by how many bins each moved up for it."""
+        above, place = self._above.take(rows, 0), self._queue[rows, :, slots].astype(np.intp)
+        moved = np.maximum(place - (BINS - 1), 0)
+        _move(above, moved)
+        depth = BINS - 1 - np.maximum(place - moved, 0)
+        depth[place == _NOTHING] = BINS
+        above += np.arange(BINS) >= depth[..., None]
+        return above, moved
+
+    def _with_queue(self, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The same, with all of their queues."""
+        above, queue = self._above.take(rows, 0), self._queue.take(rows, 0).astype(np.intp)
         moved = np.maximum(queue.max(axis=-1) - (BINS - 1), 0)
         _move(above, moved)
         taken = queue != _NOTHING
         fresh = taken.sum(axis=-1)
-        forgets = np.where(self._count[rows] > MEMORY, fresh, 0)
+        forgets = np.where(self._count.take(rows, 0) > MEMORY, fresh, 0)
         above *= ((1.0 - 1.0 / MEMORY) ** forgets)[..., None]
         depth = BINS - 1 - np.maximum(queue - moved[..., None], 0)
         cell = np.arange(fresh.size).reshape(fresh.shape)[..., None] * BINS + depth
         added = np.bincount(cell[taken], minlength=fresh.size * BINS)
         above += added.reshape(above.shape).cumsum(axis=-1)
+        return above, moved
+
+    def _settle(self, rows: Rows, above: NDArray[np.float32], moved: NDArray[np.intp]) -> None:
+        """Keep these sketches, and what they say of their tails."""
         total = above[..., -1]
         crowded = total - above[..., -2] > _CROWDED * total
         crowded &= above[..., _ROOM - 1] < _LAST
@@ -225,17 +246,20 @@ class _Tail:
     def __init__(self, above: NDArray[np.float32]) -> None:
         """`above`: (R, views, BINS) values in the top 1, 2, ... bins."""
         self._above = above
+        self._first = np.arange(0, above.size, BINS).reshape(above.shape[:-1])
         self.values = above[..., -1].astype(np.float64)
 
     def position(self, values: Floats | float) -> Floats:
         """Position, in bins from the origin, above which there are so many `values`."""
         wanted = np.broadcast_to(values, self.values.shape)
-        full = (self._above < wanted[..., None]).sum(axis=-1)  # bins that don't suffice
-        full = np.minimum(full, BINS - 1)
-        low = np.take_along_axis(self._above, np.maximum(full - 1, 0)[..., None], -1)[..., 0]
-        low = np.where(full > 0, low, 0.0)
-        high = np.take_along_axis(self._above, full[..., None], -1)[..., 0]
-        part = np.clip((wanted - low) / np.maximum(high - low, 1e-9), 0.0, 1.0)
+        # The bins that don't suffice. They are cumulative: the first that does comes after them.
+        full = (self._above >= wanted[..., None]).argmax(axis=-1)
+        full[self.values < wanted] = BINS - 1
+        flat = self._above.reshape(-1)
+        low = np.where(full > 0, flat.take(self._first + np.maximum(full - 1, 0)), np.float32(0.0))
+        high = flat.take(self._first + full)
+        part = (wanted - low) / np.maximum(high - low, 1e-9)
+        part = np.minimum(np.maximum(part, 0.0), 1.0)
         return np.asarray(BINS - (full + part), dtype=np.float64)
 
     def slope(self, steepest: Floats) -> Floats:
