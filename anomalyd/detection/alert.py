@@ -108,8 +108,10 @@ class AlertStates:
 
     def beware(self, rows: Rows, passed_s: Floats) -> None:
         """What was accepted on the channels in `rows` has gone again, at (B,) these times; -inf: it
-        is the new normal. What comes in a month after that isn't accepted so soon."""
+        is the new normal. What comes in a month after that isn't accepted so soon, and what stands
+        is accepted no more."""
         self._passed[rows] = passed_s
+        self._accepted[rows] &= np.isneginf(passed_s)
 
     def shift(self, rows: Rows, jump_s: float) -> None:
         """The clock that these channels are timed by was set."""

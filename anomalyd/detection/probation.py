@@ -62,8 +62,9 @@ class Probation:
         self._capacity = capacity
         self._scorer = Scorer(capacity, warmup_readings)
         self._sustained = Sustained(capacity)
-        # When the new normal was accepted, and since when the old one fits again; NaN: neither.
-        self._since, self._back = np.full((2, capacity), np.nan)
+        # When the new normal was accepted, when its alert was raised, and since when the old one
+        # fits again; NaN: none of it.
+        self._since, self._raised, self._back = np.full((3, capacity), np.nan)
         self._fits = np.zeros(capacity, dtype=np.int32)
         """readings in a row"""
 
@@ -71,13 +72,21 @@ class Probation:
         """(B,) which of the channels are on probation."""
         return np.asarray(~np.isnan(self._since[rows]))
 
-    def begin(self, rows: Rows, times: Floats, scorer: Scorer, sustained: Sustained) -> None:
-        """Something was accepted on the channels in `rows`. Keep what is normal now; where that is
-        on probation itself, what was normal before it."""
+    def raised_s(self, rows: Rows) -> Floats:
+        """(B,) when the alert was raised that was accepted; NaN for channels not on probation."""
+        return np.where(self.on(rows), self._raised[rows], np.nan)
+
+    def begin(
+        self, rows: Rows, times: Floats, raised_s: Floats, scorer: Scorer, sustained: Sustained
+    ) -> None:
+        """Something was accepted on the channels in `rows`, of alerts that were raised then. Keep
+        what is normal now; where that is on probation itself, what was normal before it."""
         new = ~self.on(rows)
         columns.copy(scorer, self._scorer, self._capacity, rows[new])
         columns.copy(sustained, self._sustained, self._capacity, rows[new])
-        self._since[rows] = times
+        # Nothing asks their assets on behalf of the old normal.
+        self._scorer.acquit(rows)
+        self._since[rows], self._raised[rows] = times, raised_s
         self._back[rows] = np.nan
 
     def end(self, rows: Rows) -> None:
@@ -93,6 +102,7 @@ class Probation:
     def shift(self, rows: Rows, jump_s: float) -> None:
         """The clock that these channels are timed by was set."""
         self._since[rows] += jump_s
+        self._raised[rows] += jump_s
         self._back[rows] += jump_s
 
     def judge(self, shown: Shown, relations: Relations, accept_after_s: float) -> Flags:

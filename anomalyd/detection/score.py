@@ -107,6 +107,17 @@ class Scorer:
         self._accused[rows] = self._spared[rows] = self._alarms[rows] = 0.0
         self._peak[rows] = self._peak_before[rows] = self._peak_readings[rows] = 0.0
 
+    def acquit(self, rows: Rows) -> None:
+        """Let no asset speak against the channels in `rows` until it is compared again."""
+        self._accused[rows] = 0.0
+
+    def forget_relations(self, rows: Rows) -> None:
+        """The channels in `rows` are expected from their assets by other means from here on: what
+        was usual is so no more."""
+        self.acquit(rows)
+        self._tails.forget(rows, View.RELATION)
+        self._limits[rows, View.RELATION] = 0.0
+
     def thresholds(self, rows: Rows) -> Floats:
         """(views, B) the value of each view that is as rare as promised; 0 while unknown."""
         return self._limits.take(rows, 0).T.copy()

@@ -87,6 +87,12 @@ class Tails:
         ):  # fmt: skip
             column[rows] = 0
 
+    def forget(self, rows: Rows, view: int) -> None:
+        """Forget one view, which does not climb, of the channels in `rows`."""
+        for column in (self._above, self._origin, self._count, self._end, self._slope):
+            column[rows, view] = 0
+        self._queue[rows, view] = _NOTHING
+
     def counts(self, rows: Rows) -> Floats:
         """(views, B) values that each view has learnt from."""
         return self._count.take(rows, 0).T.astype(np.float64)

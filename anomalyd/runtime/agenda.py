@@ -43,6 +43,8 @@ class Tried(msgspec.Struct, frozen=True):
     version: str
     tried_s: float
     """time that it has had"""
+    watched: bool = False
+    """it serves, or is just about to; the time is that of the watch"""
 
 
 class Agenda(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from anomalyd import __version__
 from anomalyd.adapters.machine import give_back_memory
 from anomalyd.adapters.models.manifest import SHIPPED, Manifest
 from anomalyd.adapters.models.store import ModelStore
-from anomalyd.errors import ModelError, Stopped
+from anomalyd.errors import AnomalydError, ModelError, Stopped
 from anomalyd.model import checkpoint
 from anomalyd.model.asset import AssetNetwork
 from anomalyd.model.torch_library import load_torch
@@ -93,9 +93,16 @@ class AssetRetrainer:
             trial.open()
 
     def follow(self) -> None:
-        """Let what is current in the registry serve, whoever made it so; go on with the trials."""
+        """Let what is current in the registry serve, whoever made it so; go on with the trials. One
+        class that can't does not stop the others; raises what it raised."""
+        failed: list[Exception] = []
         for trial in self._trials.values():
-            trial.look()
+            try:
+                trial.look()
+            except (AnomalydError, OSError) as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def look(self) -> None:
         """The round that is due, where one is."""

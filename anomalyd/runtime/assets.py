@@ -97,8 +97,13 @@ class Assets:
         return found
 
     def exchange(self, other: Assets, predictor: AssetPredictor) -> None:
-        """What is known of the residuals of `predictor`'s assets, with what `other` knows."""
+        """What is known of the residuals of `predictor`'s assets, with what `other` knows. Where
+        that finds one odd it is commissioned anew: no alert comes of the exchange."""
         rows = self.seated(predictor)
+        seats = self.seats(predictor)[:, : predictor.members]
+        odd = seats[(other._score[seats] >= 1.0).any(axis=1)].ravel()
+        other._reference.reset(odd)
+        other._score[odd] = 0.0
         columns.exchange(self._reference, other._reference, self.capacity, rows)
         for name in ("_missed", "_score", "_scale", "_expected", "_limit"):
             ours, theirs = getattr(self, name), getattr(other, name)
@@ -142,7 +147,8 @@ class Assets:
         asset, seat = self._place.pop(row, (-1, -1))
         if asset >= 0:
             self._served[asset] = False
-            self._score[self._seats[asset]] = 0.0
+            seats = self._seats[asset]
+            self._score[seats[seats >= 0]] = 0.0
             self._seats[asset, seat] = -1
 
     def _restart(self, asset: int, predictor: AssetPredictor) -> None:
@@ -217,6 +223,8 @@ class Assets:
         expected, scale = predictor.observe(rows, values, learns)
         known = ~np.isnan(expected).any(axis=1)
         members = rows[known, : predictor.members]
+        unknown = rows[~known, : predictor.members]
+        self._expected[unknown], self._score[unknown] = np.nan, 0.0
         if not members.size:
             return members.ravel()
         expected, scale = expected[known], scale[known]

@@ -109,6 +109,12 @@ class OpenAlerts:
                 "channel=%s the new normal has not lasted: what was normal before it is so again",
                 self._table[row].name,
             )
+            if row in self._open:
+                self._open[row] = replace(self._open[row], accepted=False)
+
+    def identity(self, row: int, started_s: float) -> str:
+        """Of the alert that was raised then on this channel."""
+        return documents.alert_id(self._instance, self._table[row].name, started_s)
 
     def retire(self, row: int, last: Readings, now_s: float) -> list[Alert]:
         """Clear what a channel leaves behind; `last` is its last reading."""

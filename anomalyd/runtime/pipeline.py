@@ -284,21 +284,29 @@ class Pipeline:
         if standing is None or standing.id != identity:
             if fault:
                 self._expect_again(last.rows)
-            self._settle(last, fault)
+            if self._tries(row, identity):
+                self._settle(last, fault)
             return []
         for states in self._all_states():
             states.judge(last.rows, fault)
-        self._settle(last, fault)
-        return self.open_alerts.stand_again(row, last) if fault else []
+        told = self.open_alerts.stand_again(row, last) if fault else []
+        if not fault or self._tries(row, identity):
+            self._settle(last, fault)
+        return told
+
+    def _tries(self, row: int, identity: str) -> bool:
+        """What was accepted of this alert is on probation."""
+        raised_s = float(self._probation.raised_s(np.array([row]))[0])
+        return raised_s == raised_s and self.open_alerts.identity(row, raised_s) == identity
 
     def _settle(self, last: Readings, fault: bool) -> None:
         """Somebody knows whether what was accepted on a channel is its new normal."""
-        if not fault:
-            self._probation.end(last.rows)
-            for states in self._all_states():
-                states.beware(last.rows, np.full(1, -np.inf))
-        elif self._probation.on(last.rows)[0]:
+        if fault:
             self._put_back(last.rows, last.times)
+            return
+        self._probation.end(last.rows)
+        for states in self._all_states():
+            states.beware(last.rows, np.full(1, -np.inf))
 
     def _put_back(self, rows: Rows, times: Floats) -> None:
         """What was accepted on these channels was no new normal."""
@@ -394,7 +402,6 @@ class Pipeline:
         self.predictors.swap(shadow, rows)
         columns.exchange(self._scorer, shadow.scorer, self.table.capacity, rows)
         shadow.stand(rows, self._states)
-        self._probation.end(rows)  # of another network's residuals
         self.drift.reset(rows)
 
     @property
@@ -411,6 +418,14 @@ class Pipeline:
     def renew(self, predictor: AssetPredictor, network: AssetNetwork, name: str) -> None:
         """Let another network serve a class of assets, without a trial."""
         self._networks.renew(predictor, network, name)
+        self._forget_relations(predictor)
+
+    def _forget_relations(self, predictor: AssetPredictor) -> None:
+        """Its residuals are another network's from here on: what was usual among them is not."""
+        rows = self._networks.seated(predictor)
+        self._scorer.forget_relations(rows)
+        if self.shadow is not None:
+            self.shadow.scorer.forget_relations(rows)
 
     def begin_asset_shadow(
         self, predictor: AssetPredictor, network: AssetNetwork, name: str
@@ -424,16 +439,16 @@ class Pipeline:
         self.asset_shadows.pop(predictor, None)
 
     def calm(self, predictor: AssetPredictor) -> bool:
-        """No channel of the class is under alert, nor would be by what scores beside it."""
+        """No channel of the class stands under an alert of its relations."""
         rows = self._networks.seated(predictor)
-        shadow = self.asset_shadows.get(predictor)
-        under = (self._states.states(rows) >= State.PENDING).any()
-        return not under and (shadow is None or shadow.calm)
+        under = self._states.states(rows) >= State.PENDING
+        return not (under & (self._states.kinds(rows) == Kind.RELATION)).any()
 
     def swap_assets(self, predictor: AssetPredictor) -> None:
         """What serves a class of assets and its shadow change places."""
         if predictor in self.asset_shadows:
             self.asset_shadows[predictor].swap()
+            self._forget_relations(predictor)
 
     def _all_networks(self) -> list[Assets]:
         """Of what serves, and of what scores beside it."""
@@ -638,7 +653,11 @@ class Pipeline:
             known &= interval_s * LEAST_READINGS <= self._rules.accept_after_s
             own = self._states.kinds(rows) == Kind.RESIDUAL
             tried = accepted & known & own & ~self._states.waived(rows)
-            self._probation.begin(rows[tried], times[tried], self._scorer, self._sustained)
+            standing = self.open_alerts.open
+            raised_s = np.array([standing[row].started_s for row in rows[tried].tolist()])
+            self._probation.begin(
+                rows[tried], times[tried], raised_s, self._scorer, self._sustained
+            )
         return self._probation.on(rows)
 
     def _judge_probation(self, shown: Shown) -> None:

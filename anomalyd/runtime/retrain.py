@@ -188,8 +188,9 @@ class Retrainer:
 
     def _look(self) -> None:
         self._keep_cases()
+        tried = self._trial.look()
         self._assets.follow()
-        if not self._trial.look():
+        if not tried:
             self._consider()
         self._assets.look()
 

@@ -4,7 +4,7 @@ taken back."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -322,15 +322,137 @@ def test_it_is_not_swapped_under_an_alert(tmp_path: Path) -> None:
     """Its residual is held until the fault is over; then the network follows the registry."""
     site = promoted(tmp_path)
     version = site.serving
-    site.live(600)
-    site.live(60, fault=8.0)
-    assert site.pipeline.count_states(list(range(8)))["firing"]
+    site.live(SHADOW)
+    assert [] == site.turn()
+    assert not site.pipeline.asset_shadows
+    site.live(60, fault=1.5)
+    assert not site.pipeline.calm(site.pipeline.asset_classes[0])
     site.store.rollback(ROLE, "by hand", START_S)
     assert [] == site.turn()
     assert version == site.serving
-    site.live(300)
+    site.live(400)
     assert ["promoted"] == site.turn()
     assert site.serving.startswith("pumps-")
+
+
+class Off:
+    """A network that says too much of one member of the second machine, by so many of its standard
+    deviations."""
+
+    def __init__(self, network: AssetNetwork, by: float) -> None:
+        self._network, self._by = network, np.float32(by)
+
+    def step(
+        self, values: NDArray[np.float32], carried: Carried
+    ) -> tuple[NDArray[np.float32], Carried]:
+        expected, after = self._network.step(values, carried)
+        expected = expected.copy()
+        expected[-1, 1] += self._by
+        return expected, after
+
+
+def beside(site: Site) -> AssetPredictor:
+    (shadow,) = site.pipeline.asset_shadows.values()
+    return shadow.other
+
+
+def test_a_promotion_raises_no_alert_of_its_own(tmp_path: Path) -> None:
+    """What was usual among the former's residuals says nothing of the new one's."""
+    site = tried(tmp_path)
+    other = beside(site)
+    other._network = Off(other._network, 0.5)  # type: ignore[assignment]
+    site.alerts.clear()
+    site.live(900)
+    assert ["promoted"] == site.turn()
+    site.live(SHADOW // 2)
+    assert [] == site.alerts
+    site.live(100, fault=3.0)
+    assert site.alerts
+
+
+@pytest.mark.parametrize("serves", [False, True])
+def test_one_that_says_nothing_any_more_goes(tmp_path: Path, serves: bool) -> None:
+    """Though it did in the beginning."""
+    site = promoted(tmp_path) if serves else tried(tmp_path)
+    site.live(450)
+    spoilt = site.pipeline.asset_classes[0] if serves else beside(site)
+    spoilt._network = Off(spoilt._network, np.nan)  # type: ignore[assignment]
+    site.live(100)
+    assert ["rolled-back" if serves else "rejected"] == site.turn()
+
+
+@pytest.mark.parametrize("floods", [False, True])
+def test_what_was_taken_back_by_hand_stays_back(tmp_path: Path, floods: bool) -> None:
+    """While the daemon is away, and in the midst of a flood, which is never without alerts."""
+    site = promoted(tmp_path)
+    bad = site.serving
+    if floods:
+        spoil(site.pipeline.asset_classes[0])
+    site.live(400)
+    assert SHIPPED == site.store.rollback(ROLE, "by hand", START_S)
+    if floods:
+        assert ["promoted"] == site.turn()
+    else:
+        at, site = site.at, Site(tmp_path)
+        site.at = at
+        site.join()
+    with site.running() if not floods else nullcontext(site):
+        for _ in range(8):
+            site.live(200)
+            assert [] == site.turn()
+    assert bad != site.serving
+    assert (SHIPPED, "rolled-back") == (site.store.current(ROLE), site.store.show(bad).status)
+
+
+def test_a_flood_is_seen_after_a_restart_too(tmp_path: Path) -> None:
+    """Though its own alerts keep the former from being commissioned again."""
+    before = promoted(tmp_path)
+    bad = before.serving
+    before.live(20)
+    after = Site(tmp_path)
+    after.at = before.at
+    memory.recall(after.pipeline, (STREAM,), memory.remember(before.pipeline, (STREAM,)), START_S)
+    with after.running():
+        spoil(after.pipeline.asset_classes[0])
+        for _ in range(15):
+            after.live(60)
+            if after.turn():
+                break
+    assert [("rolled-back", bad)] == [step[:2] for step in after.steps]
+
+
+def test_the_time_in_shadow_never_passes_for_a_watch(tmp_path: Path) -> None:
+    """Promoted by hand while the daemon was away."""
+    before = tried(tmp_path)
+    version = beside(before).name
+    before.live(SHADOW - 20)
+    before.turn()
+    before.store.promote(version, "by hand", START_S)
+    after = Site(tmp_path)
+    after.join()
+    after.at = before.at
+    with after.running():
+        after.live(SHADOW - 20)
+        after.turn()
+        assert version == after.serving
+        assert after.pipeline.asset_shadows
+
+
+def test_a_trial_of_other_channels_ends(tmp_path: Path) -> None:
+    """The class has another file now, whose channels stand in another order."""
+    before = tried(tmp_path)
+    version = beside(before).name
+    config = AssetConfig(("flow", "current", "pressure"), SENSORS[3:], hidden=4)
+    rows = machine(900, 3, OLD)[:, [1, 0, 2, 3]]
+    network, _ = asset_training.train([rows], config, 1, AssetPlan(steps=20, check_every=20))
+    (tmp_path / "pumps.safetensors").write_bytes(checkpoint.dump(network, {}))
+    after = Site(tmp_path)
+    after.join()
+    after.at = before.at
+    with after.running():
+        assert not after.pipeline.asset_shadows
+        assert "rejected" == after.store.show(version).status
+        assert [] == after.turn()
 
 
 def test_after_a_restart_the_promoted_one_serves_as_it_did(tmp_path: Path) -> None:

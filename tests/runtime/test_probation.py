@@ -131,6 +131,42 @@ def test_somebody_may_know_before_it_shows(plant: Plant) -> None:
     assert 0 == other.run.pipeline.open_alerts.regimes_withdrawn
 
 
+def test_a_verdict_on_another_alert_says_nothing_of_it(plant: Plant) -> None:
+    plant.live(20, SIZE)
+    plant.run.pipeline.judge(KNOWN, "of-last-month", fault=True)
+    plant.run.pipeline.judge(KNOWN, "of-last-month", fault=False)
+    assert 0 == plant.run.pipeline.open_alerts.regimes_withdrawn
+    plant.live(QUIET)
+    assert 1 == plant.run.pipeline.open_alerts.regimes_withdrawn
+
+
+def test_what_stands_when_the_old_normal_is_back_is_accepted_no_more(plant: Plant) -> None:
+    """The fault is back before its alert was cleared."""
+    plant.live(FAULT, SIZE)
+    while not plant.run.pipeline.open_alerts.regimes_withdrawn:
+        plant.live(1)
+    assert not any(each.accepted for each in plant.run.pipeline.open_alerts.open.values())
+    assert not plant.live(FAULT, SIZE)[:, 0].any()
+
+
+@pytest.mark.parametrize("size", [15.0, SIZE])
+def test_a_channel_of_an_asset_is_put_back_too(size: float) -> None:
+    """What its mates said of it when the fault was accepted is not held against it for ever."""
+    run, rng = Run(RULES, CHANNELS), np.random.default_rng(3)
+    rows = np.array(run.add("m/a", "m/b", asset="0:m"))
+    at = 0
+    for readings, faulty in ((BEFORE + 100, 0.0), *(((FAULT, size), (QUIET, 0.0)) * 2)):
+        begun = len(run.alerts)
+        for _ in range(readings):
+            values = rng.standard_normal() + 0.3 * rng.standard_normal(2) + (faulty, 0.0)
+            run.step(Readings(rows, np.full(2, START_S + EVERY_S * at), values))
+            at += 1
+        if faulty:
+            raised = {e.channel for e in run.alerts[begun:] if e.transition == "raised"}
+            assert "m/a" in raised
+    assert 1 == run.pipeline.open_alerts.regimes_withdrawn
+
+
 def test_maintenance_says_nothing_of_what_is_normal(plant: Plant) -> None:
     """Nor what a sensor shows while somebody works there."""
     plant.live(20, SIZE)
