@@ -132,6 +132,13 @@ def test_paho_reads_from_the_buffered_socket(mosquitto: Mosquitto) -> None:
         assert [("plant/x", b"1", False)] == inbox.take(1)
 
 
+def test_what_it_sends_waits_for_no_other_packet(mosquitto: Mosquitto) -> None:
+    """An alert is two messages: the second must not wait for the ACK of the first."""
+    with connected(mosquitto, "plant/x") as (client, _):
+        own: Any = paho_client(client).socket()
+        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_without_the_hook_messages_still_arrive(
     mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:

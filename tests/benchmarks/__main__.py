@@ -57,9 +57,12 @@ def _hold(directory: Path) -> bool:
 
 
 def _latency(directory: Path) -> bool:
-    found = hold.latency(directory, channels=1000, rate=_LATENCY_RATE)
+    for part in ("bare", "beside"):
+        (directory / part).mkdir()
+    rate = _HALF * hold.bare_rate(directory / "bare", channels=1000)
+    found = hold.latency(directory / "beside", channels=1000, rate=rate)
     print(
-        f"latency beside {_LATENCY_RATE:.0f} readings a second, {found.alerts} alerts: p50 "
+        f"latency beside {rate:.0f} readings a second, {found.alerts} alerts: p50 "
         f"{found.event[0]:.1f} ms, p99 {found.event[1]:.1f} ms; through the broker alone p50 "
         f"{found.echo[0]:.1f} ms, p99 {found.echo[1]:.1f} ms (to reach: p99 50 ms above it)"
     )
@@ -117,7 +120,8 @@ def _training(directory: Path) -> bool:
     return held
 
 
-_LATENCY_RATE = 10_000.0
+_HALF = 0.45
+"""half of the rate that is to be held, as a share of the bare subscriber's highest"""
 _ROWS: Mapping[str, Callable[[Path], bool]] = {
     "ingest": _ingest(1000, 15_000.0, 1.2),
     "ingest-10000": _ingest(10_000, 15_000.0, 1.2),

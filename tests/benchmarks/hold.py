@@ -126,11 +126,13 @@ def latency(directory: Path, channels: int, rate: float) -> Latency:
         ingest.stretch(plant)
         _begin(plant)
         sent: dict[str, float] = {}
-        for number, name in enumerate(names):
-            time.sleep(0.05)
+        # The load comes in bursts: a fixed step would meet them all at the same moment.
+        pauses = np.random.default_rng(1).uniform(0.02, 0.08, (_FAULTS, 2)).tolist()
+        for number, (name, (before, between)) in enumerate(zip(names, pauses, strict=True)):
+            time.sleep(before)
             sent[f"{_ECHO}/{number}"] = time.monotonic()
             client.publish(f"{_ECHO}/{number}", b"", 0)
-            time.sleep(0.05)
+            time.sleep(between)
             sent[name] = time.monotonic()
             client.publish(f"plant/{name}", payload(began + _WARM_READINGS, 1e6), 0)
         came = _gather(heard, set(sent))

@@ -10,12 +10,13 @@ id means something only on the connection that it came by, so the ticket knows t
 
 paho has no public way to put a socket in place (paho.mqtt.python issue 873), to write many
 acknowledgements in one piece, or to change the broker while connecting again. The private names
-`_create_socket`, `_packet_queue`, `_host` and `_port` are touched here and nowhere else; where a
-later paho has no `_create_socket` or `_packet_queue`, its own socket and `ack` serve.
+`_create_socket`, `_create_socket_connection`, `_packet_queue`, `_host` and `_port` are touched here
+and nowhere else; where a later paho has none of the first three, its own socket and `ack` serve.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -56,16 +57,16 @@ class BufferedSocket:
 
     def __init__(
         self,
-        socket: Any,
+        behind: Any,
         on_publish: OnPublish | None = None,
         connection: int = 0,
         properties: bool = False,
         hold: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_publish`: takes the messages of QoS 0 and 1; without it they are paho's too.
-        `properties`: messages have some, as of MQTT 5. `hold`: read nothing while that is True, so
-        that the broker keeps what it has."""
-        self._socket = socket
+        """`behind`: the socket. `on_publish`: takes the messages of QoS 0 and 1; without it they
+        are paho's too. `properties`: messages have some, as of MQTT 5. `hold`: read nothing while
+        that is True, so that the broker keeps what it has."""
+        self._socket = behind
         self._on_publish = on_publish
         self._connection = connection << _TICKET_CONNECTION
         self._properties = properties
@@ -219,6 +220,13 @@ class BufferedClient(paho.Client):
             self.hold,
         )
 
+    def _create_socket_connection(self) -> Any:
+        connection = super()._create_socket_connection()
+        # An alert is two messages. Else the second waits for the broker's delayed ACK of the first,
+        # 40 ms (Nagle's algorithm, RFC 896).
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Handle many packets that have been read ahead, not one for each `select`; but not so many
         that a flood keeps paho from its pings."""
@@ -230,5 +238,5 @@ class BufferedClient(paho.Client):
         return result
 
     def _read_ahead(self) -> bool:
-        socket = self._sock
-        return isinstance(socket, BufferedSocket) and socket.pending() > 0 and not self.hold()
+        ahead = self._sock
+        return isinstance(ahead, BufferedSocket) and ahead.pending() > 0 and not self.hold()
