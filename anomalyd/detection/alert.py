@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anomalyd.detection.reading import Codes, Flags, Floats, Rows, State
+from anomalyd.detection.reading import Codes, Flags, Floats, Kind, Rows, State
 
 # Plain numbers: Python 3.11 looks members of an enumeration up by a call, many times a round.
+_RESIDUAL = int(Kind.RESIDUAL)
 _WARMING, _NORMAL, _PENDING, _FIRING, _MAINTENANCE = map(int, State)
 _REMEMBERED_S = 30 * 86400.0
 """a channel that had a fault may have it again: for so long nothing is accepted there by itself"""
@@ -61,6 +62,7 @@ class AlertStates:
         self._above = np.zeros(capacity, dtype=np.int32)
         self._below = np.zeros(capacity, dtype=np.int32)
         self._critical = np.zeros(capacity, dtype=np.bool_)
+        self._own = np.zeros(capacity, dtype=np.bool_)
         self._accepted = np.zeros(capacity, dtype=np.bool_)
         self._fault = np.zeros(capacity, dtype=np.bool_)
         self._faulted = np.full(capacity, -np.inf)
@@ -139,6 +141,11 @@ class AlertStates:
     def kinds(self, rows: Rows) -> Codes:
         """(B,) why each channel fires, where it does."""
         return self._kind[rows]
+
+    def own(self, rows: Rows) -> Flags:
+        """(B,) what is open, or was last, showed in the channel itself at some time, whatever its
+        asset and its kind now."""
+        return self._own[rows]
 
     def waived(self, rows: Rows) -> Flags:
         """(B,) the alert, open or just over, was called none."""
@@ -236,6 +243,8 @@ class AlertStates:
         worse = firing & critical & ~self._critical[rows]
         self._critical[rows] = np.where(raised, critical, self._critical[rows] | worse)
         self._kind[rows] = np.where(raised | changed, kinds, kind)
+        own = high & (kinds == _RESIDUAL)
+        self._own[rows] = np.where(raised, own, self._own[rows] | own)
         due = times - self._told[rows] >= self.rules.update_every_s
         lasting = self._lasting(rows, times) & ~self._stays(rows, times)
         fault = self._fault[rows]

@@ -651,8 +651,8 @@ class Pipeline:
             known = self._scorer.count(rows) * interval_s >= KNOWN_S
             known &= self._sustained.commissioned(rows)
             known &= interval_s * LEAST_READINGS <= self._rules.accept_after_s
-            own = self._states.kinds(rows) == Kind.RESIDUAL
-            tried = accepted & known & own & ~self._states.waived(rows)
+            own = self._states.own(rows) & ~self._states.waived(rows)
+            tried = accepted & known & own
             standing = self.open_alerts.open
             raised_s = np.array([standing[row].started_s for row in rows[tried].tolist()])
             self._probation.begin(

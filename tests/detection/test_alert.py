@@ -256,6 +256,23 @@ def test_what_is_called_no_fault_is_accepted_at_once() -> None:
     assert quarantined(states, 31.0)
 
 
+def test_what_showed_in_the_channel_itself_is_its_own_whatever_comes_after() -> None:
+    """Its kind may change while it stands; the next alert says nothing of the last."""
+    for first, then, own in (
+        (Kind.RESIDUAL, Kind.RELATION, True),
+        (Kind.RELATION, Kind.RESIDUAL, True),
+        (Kind.RELATION, Kind.RELATION, False),
+    ):
+        states = AlertStates(1, RULES)
+        for at in range(20):
+            advance(states, float(at), 1.5, first if at < 8 else then)
+        assert [own] == states.own(ONE).tolist()
+        for at in range(20, 40):
+            advance(states, float(at), 1.5 * (at > 30), Kind.RELATION)
+        assert [State.FIRING] == states.states(ONE).tolist()
+        assert [False] == states.own(ONE).tolist()
+
+
 def test_a_month_after_a_fault_nothing_is_accepted() -> None:
     """After its end, or the time that is remembered, until that is taken back."""
     states = firing()

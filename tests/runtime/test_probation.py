@@ -13,7 +13,7 @@ import pytest
 
 from anomalyd.adapters.outbox import Window
 from anomalyd.detection.probation import KNOWN_S
-from anomalyd.detection.reading import Floats, Kind, Readings
+from anomalyd.detection.reading import Flags, Floats, Readings, Rows
 from anomalyd.runtime import memory
 from anomalyd.runtime.alerts import Alert
 from anomalyd.settings import Alerts, Channels
@@ -196,13 +196,18 @@ def test_a_restart_forgets_no_probation(plant: Plant) -> None:
         assert 2 <= sum(each.transition == "raised" for each in one.alerts(KNOWN))
 
 
-def test_what_is_odd_among_others_is_not_put_on_probation(plant: Plant) -> None:
+def test_what_is_odd_among_others_is_not_put_on_probation(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a channel is to its asset is kept elsewhere, and would not be put back."""
-    states = plant.run.pipeline._states
-    plant.live(2, SIZE)
-    states._kind[0] = Kind.RELATION
+
+    def none(rows: Rows) -> Flags:
+        return np.zeros(rows.size, dtype=np.bool_)
+
+    monkeypatch.setattr(plant.run.pipeline._states, "own", none)
     plant.live(20, SIZE)
     assert "accepted" in said(plant.alerts(KNOWN))
+    assert not plant.run.pipeline._probation.on(plant.rows).any()
 
 
 def test_the_kept_aside_takes_memory_only_where_it_is_needed() -> None:
