@@ -32,6 +32,8 @@ class Lived:
     """What came of a plant's weeks."""
 
     raised: Sequence[Raised]
+    confirmed: frozenset[int]
+    """machines whose first large fault was found, and confirmed"""
     errors: Floats
     """(R, channels)"""
     budget_per_week: float
@@ -71,6 +73,7 @@ def live(seed: int, weeks: int, rules: Retrain | None) -> Lived:
         steps = ("started", "promoted", "rejected", "rolled-back", "failed")
         return Lived(
             made.raised,
+            frozenset(range(len(CHANGES))) - frozenset(first),
             np.stack(made.errors),
             made.pipeline.budget_per_week,
             {step: made.count(step) for step in steps},
@@ -84,6 +87,7 @@ def tables(seed: int, weeks: int, without: Lived, learning: Lived) -> list[Table
     title = f"{len(CHANGES) * MEMBERS} channels, {weeks} weeks, seed {seed}"
     plants = {"without": without, "with": learning}
     alarms, found = Table(f"False alarms: {title}"), Table(f"Faults found: {title}")
+    again = Table(f"Recurrences of a confirmed incident that were found: {title}")
     errors = Table(f"Mean absolute error one reading ahead, second half: {title}")
     sums: dict[str, float] = {}
     for machine, change in enumerate(CHANGES):
@@ -91,13 +95,14 @@ def tables(seed: int, weeks: int, without: Lived, learning: Lived) -> list[Table
         sums = {name: sums.get(name, 0.0) + figure for name, figure in figures.items()}
         alarms.add({"change": change, **figures})
         found.add({"change": change, **_found([machine], faults, plants)})
+        again.add({"change": change, **_again(machine, faults["large"], plants)})
         errors.add({"change": change, **_errors(machine, faults, plants)})
     alarms.add({"change": "all", **sums})
     found.add({"change": "all", **_found(range(len(CHANGES)), faults, plants)})
     rounds = Table("What retraining did")
     for name, plant in plants.items():
         rounds.add({"plant": name, **plant.steps, "s": round(plant.took_s)})
-    return [alarms, _by_week(weeks, faults, plants), found, errors, rounds]
+    return [alarms, _by_week(weeks, faults, plants), found, again, errors, rounds]
 
 
 def _alarms(machine: int, faults: Sequence[Fault], plants: dict[str, Lived]) -> dict[str, float]:
@@ -155,6 +160,16 @@ def _found(
             row[f"min, {name}" if size == "large" else f"min , {name}"] = (
                 median(seen) if seen else None
             )
+    return row
+
+
+def _again(machine: int, large: Sequence[Fault], plants: dict[str, Lived]) -> dict[str, Cell]:
+    """ "-" where nobody has confirmed anything, as the first was not found."""
+    later = [fault for fault in large if fault.machine == machine][1:]
+    row: dict[str, Cell] = {}
+    for name, plant in plants.items():
+        seen = sum(fault.delay_s(plant.raised) is not None for fault in later)
+        row[name] = f"{seen} of {len(later)}" if machine in plant.confirmed else "-"
     return row
 
 

@@ -11,11 +11,11 @@ from tests.benchmarks.retraining.site import Raised
 _WEEKS = 2
 
 
-def _lived(raised: list[Raised]) -> Lived:
+def _lived(raised: list[Raised], weeks: int = _WEEKS) -> Lived:
     """Errors of 1, and on one channel, once, of 3."""
-    errors = np.ones((_WEEKS * WEEK, len(CHANGES) * MEMBERS))
+    errors = np.ones((weeks * WEEK, len(CHANGES) * MEMBERS))
     errors[WEEK + 10, 0] = 3.0
-    return Lived(raised, errors, 1.0, {"started": 0}, 0.0)
+    return Lived(raised, frozenset({0}), errors, 1.0, {"started": 0}, 0.0)
 
 
 def test_every_machine_has_a_fault_of_each_size_a_week() -> None:
@@ -31,7 +31,7 @@ def test_an_alert_is_false_where_no_fault_explains_it() -> None:
     found = Raised(0, fault.channel, fault.start_s + 120.0)
     besides = Raised(0, (fault.channel + 1) % MEMBERS, fault.start_s + 120.0)
     false = Raised(1, 0, 60.0)
-    alarms, by_week, faults, errors, _ = tables(
+    alarms, by_week, faults, _, errors, _ = tables(
         1, _WEEKS, _lived([false]), _lived([found, besides, false, false])
     )
     first, second = alarms.rows[:2]
@@ -40,6 +40,15 @@ def test_an_alert_is_false_where_no_fault_explains_it() -> None:
     assert "0 of 1" == faults.rows[0]["large, without"]
     assert ("1 of 1", 2.0) == (faults.rows[0]["large, with"], faults.rows[0]["min, with"])
     assert 1.0 == errors.rows[1]["with"]
+
+
+def test_a_recurrence_is_of_an_incident_that_was_confirmed() -> None:
+    """The first machine's was; the second's fault was not found, so nobody knows it."""
+    second = [each for each in script(1, 3)["large"] if each.machine == 0][1]
+    found = _lived([Raised(0, second.channel, second.start_s)], 3)
+    again = tables(1, 3, _lived([], 3), found)[3]
+    assert ("0 of 1", "1 of 1") == (again.rows[0]["without"], again.rows[0]["with"])
+    assert ("-", "-") == (again.rows[1]["without"], again.rows[1]["with"])
 
 
 def test_an_excursion_beyond_the_first_week_counts_once() -> None:
