@@ -78,8 +78,8 @@ _CORRELATION_READINGS, _ERROR_READINGS, _SPREAD_READINGS = 300.0, 200.0, 2000.0
 
 FEATURES, SIGNED_FEATURES = 26, 13
 """what the network sees of a channel; the first of them change sign with the signal"""
-_LIMIT = 8.0  # features are clipped to ± this: beyond it a jump is a jump
-_FORECAST_LIMIT = 50.0  # in units of scale: an expert this far off gets no weight anyway
+_LIMIT = 10.0  # features are clipped to ± this: beyond it a jump is a jump
+_FORECAST_LIMIT = 500.0  # in units of scale: an expert this far off gets no weight anyway
 
 
 class Outlook(NamedTuple):

@@ -33,7 +33,7 @@ class NextStepConfig:
     features: int = FEATURES
     experts: int = len(EXPERTS)
     horizons: int = len(HORIZONS)
-    hidden: int = 32
+    hidden: int = 48
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

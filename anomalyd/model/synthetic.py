@@ -61,7 +61,12 @@ def _measured(rng: Rng, process: Floats) -> Floats:
     length = process.size
     spread = float(process.std()) or 1.0
     loudness = float(np.exp(rng.uniform(np.log(0.005), np.log(1.0))))
-    process = process + spread * loudness * _noise(rng, length)
+    if rng.random() < 0.06:
+        loudness = 0.0  # recipes, set-points, what a controller works out
+    noise = spread * loudness * _noise(rng, length)
+    if rng.random() < 0.25:  # traffic, loads and counts are noisier where there are more
+        noise *= 0.1 + 1.8 * (process - process.min()) / (float(np.ptp(process)) or 1.0)
+    process = process + noise
     if rng.random() < 0.15:
         process = process + spread * _regimes(rng, length)
     seen = _instrument(rng, process)
@@ -135,7 +140,7 @@ def _duty(rng: Rng, length: int) -> tuple[Floats, float]:
     period = _period(rng)
     phase = _phase(rng, length, period)
     load = 1.0 + rng.choice([0.0, 0.1]) * rng.standard_normal(int(phase[-1]) + 2)
-    return np.where(phase % 1.0 < rng.uniform(0.1, 0.9), load[phase.astype(int)], 0.0), period
+    return np.where(phase % 1.0 < rng.uniform(0.02, 0.95), load[phase.astype(int)], 0.0), period
 
 
 def _thermal(rng: Rng, length: int) -> tuple[Floats, float]:
@@ -215,8 +220,9 @@ _PROCESSES: tuple[Callable[[Rng, int], tuple[Floats, float]], ...] = (
 
 
 def _noise(rng: Rng, length: int) -> Floats:
-    """Unit noise: Gaussian, heavy-tailed, coloured, or with a loudness that changes."""
-    kind = int(rng.integers(5))
+    """Unit noise: Gaussian, heavy-tailed, coloured, skewed, in spikes, or with a loudness that
+    changes."""
+    kind = int(rng.integers(8))
     if kind <= 1:
         return rng.standard_normal(length)
     if kind == 2:
@@ -224,8 +230,31 @@ def _noise(rng: Rng, length: int) -> Floats:
         return np.asarray(rng.standard_t(freedom, length) * np.sqrt(1.0 - 2.0 / freedom))
     if kind == 3:
         return _lag(rng.standard_normal(length), rng.uniform(1.2, 20.0))
+    if kind <= 5:
+        return _skewed(rng, length)
+    if kind == 6:
+        return _spiky(rng, length)
     loudness: Floats = np.exp(_lag(rng.standard_normal(length), rng.uniform(20.0, 300.0)))
     return np.asarray(rng.standard_normal(length) * loudness / loudness.mean())
+
+
+def _skewed(rng: Rng, length: int) -> Floats:
+    """Loads, latencies, flows: many small values and few large ones, sometimes in runs."""
+    drive = rng.standard_normal(length)
+    if rng.random() < 0.4:
+        drive = _lag(drive, rng.uniform(1.2, 10.0))
+    noise: Floats = np.exp(rng.uniform(0.3, 1.2) * drive)
+    return np.asarray((noise - noise.mean()) / noise.std())
+
+
+def _spiky(rng: Rng, length: int) -> Floats:
+    """Quiet, with spikes to one side that die away: jobs, flushes, passing trucks."""
+    spikes = rng.exponential(1.0, length) * (rng.random(length) < rng.uniform(0.003, 0.08))
+    if rng.random() < 0.5:
+        spikes = _lag(spikes, rng.uniform(1.2, 8.0))
+    noise = spikes / (float(spikes.std()) or 1.0)
+    noise += rng.uniform(0.02, 0.3) * rng.standard_normal(length)
+    return np.asarray(rng.choice([-1.0, 1.0, 1.0]) * (noise - noise.mean()))
 
 
 def _regimes(rng: Rng, length: int) -> Floats:

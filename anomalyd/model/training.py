@@ -40,7 +40,7 @@ Carried = tuple[Tensor, Tensor]
 class TrainingPlan:
     """How long and how fast to learn."""
 
-    steps: int = 10_000
+    steps: int = 24_000
     series_a_batch: int = 96
     chunk: int = 128
     learning_rate: float = 4e-3

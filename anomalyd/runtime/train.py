@@ -27,7 +27,7 @@ from anomalyd.model.training import Report, Series, TrainingPlan
 
 Progress = Callable[[int, float], None]
 
-SYNTHETIC_SERIES, SYNTHETIC_LENGTH = 2500, 2048
+SYNTHETIC_SERIES, SYNTHETIC_LENGTH = 4000, 2048
 _VALIDATION_SERIES, _VALIDATION_SEED = 512, 1_000_003
 _SHORTEST, _LONGEST = 256, 2048
 _HELD_OUT = 0.2
