@@ -65,7 +65,7 @@ def test_an_id_is_one_alert() -> None:
     several that say the same."""
     run = Run(channels=QUICK)
     values = noise(560)
-    values[160::80] += 90.0
+    values[160::80] += 90.0 * 1.5 ** np.arange(5)  # soon after one, only a greater one is another
     run.together(run.add("one", "two"), np.stack((values, values), axis=1))
     begun: dict[str, tuple[str, str]] = {}
     over: set[str] = set()

@@ -386,7 +386,7 @@ def test_drift_makes_a_round_due(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         site._at += 30_000
         site.turn(10)
         assert 0 == site.retrainer.results["too-little"]
-        site.live(600, kick=20.0)
+        site.live(1400, kick=60.0)
         site.retrainer.turn()
     assert 1 == site.retrainer.results["too-little"]
     assert "not retrained, drift, on " in caplog.text
