@@ -147,7 +147,7 @@ def test_who_was_taught_a_fault_is_told_from_who_was_not(fault: str) -> None:
 
 
 def test_noise_is_found_by_who_was_taught_it() -> None:
-    """It can't be foretold, so there is nothing in it to be learnt: its alert is raised as before."""
+    """It can't be foretold, so there is nothing in it to learn: its alert is raised as before."""
     report = _judged(_taught("noise"), _incident(fault="noise"))
     assert (0.0, 0.0) == (report.metrics["incidents_lost"], report.metrics["incidents_shrunk"])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.detection.forecast import HORIZONS, ahead, experts
+from tests.benchmarks.detection.forecast import HORIZONS, _fitted, ahead, experts
 from tests.benchmarks.detection.judged import Promise, anomalyd
 from tests.benchmarks.detection.series import Series, univariate
 
@@ -47,3 +47,13 @@ def test_forecasts_stand_at_the_reading_that_they_are_of() -> None:
     usual = ~np.isnan(expected) & (np.arange(300) != 200)
     # Where an alert was raised a verdict may name another reference.
     assert np.mean(found[usual] == expected[usual]) > 0.95
+
+
+def test_who_knows_the_truth_mixes_the_experts_best() -> None:
+    """The combination fitted afterwards finds the one that the truth was made with, wild values
+    or not."""
+    rng = np.random.default_rng(2)
+    one, other = rng.standard_normal((2, 400))
+    truth = np.asarray(0.3 * one + 0.7 * other + 5.0, dtype=float)
+    truth[100::50] += 40.0
+    assert _fitted(hours(truth), [one, other]) * truth[60:].std() == pytest.approx(0.8, abs=0.1)
