@@ -60,7 +60,7 @@ def run(payloads: int, seed: int) -> Outcome:
         topic, payload = fuzzer.message()
         at = time.perf_counter()
         try:
-            outcome.readings += _read(readers, topic, payload, outcome.reasons)
+            outcome.readings += read(readers, topic, payload, outcome.reasons)
         except Refused as refused:
             outcome.reasons[refused.reason] += 1
         except Exception as error:
@@ -74,7 +74,7 @@ def run(payloads: int, seed: int) -> Outcome:
     return outcome
 
 
-def _read(readers: list[StreamReader], topic: str, payload: bytes, reasons: Counter[str]) -> int:
+def read(readers: list[StreamReader], topic: str, payload: bytes, reasons: Counter[str]) -> int:
     """How many readings it is; every one has its channel, a float and a time or None."""
     for reader in readers:
         match = reader.match(topic)
