@@ -440,6 +440,8 @@ class Service:
         degraded = [f"{name}: {why}" for name, why in self._conditions.now().items()]
         if not self._mqtt.connected:
             degraded.append("mqtt: not connected to the broker")
+        elif not self._mqtt.subscribed:
+            degraded.append("mqtt: the broker has not answered to the subscriptions yet")
         degraded += [
             f"mqtt: the broker refuses the subscription to {topic}"
             for topic in self._mqtt.refused_topics

@@ -62,6 +62,8 @@ class MqttClient:
         from the broker while that is True. Raises ConfigError where the files for TLS are unfit."""
         self.connected = False
         self.connects = 0
+        self.subscribed = False
+        """the broker has answered to what this connection subscribes to: it sends what comes"""
         self.refused_topics: tuple[str, ...] = ()
         """subscriptions that the broker refused at the last connect"""
         self._settings = settings
@@ -255,6 +257,7 @@ class MqttClient:
         self.connected = self._client.reached = True
         self._refused.clear()
         log.info("broker=%s connected", where)
+        self.subscribed = not self._subscriptions
         if self._subscriptions and not self._stopping:
             qos: int = self._settings.qos
             wanted = [(topic, qos) for topic in self._subscriptions]
@@ -270,6 +273,7 @@ class MqttClient:
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         was_connected, self.connected = self.connected, False
+        self.subscribed = False
         answered, self._answered = self._answered, False
         if not answered and not self._stopping:
             # With TLS 1.3, that is also how a broker refuses a certificate.
@@ -287,6 +291,7 @@ class MqttClient:
         for topic, reason in answers:
             if reason.is_failure:
                 log.error("topic=%s subscription refused by the broker: %s", topic, reason)
+        self.subscribed = True
 
     def _on_unsubscribe(
         self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any
