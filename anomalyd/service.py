@@ -194,6 +194,8 @@ class Service:
             maintenance,
             self._state.tick,
             lambda: self._mqtt.connects if self._mqtt.connected else 0,
+            self._mqtt.ask,
+            self._mqtt.echo,
             self._conditions,
             self._journal,
             self._reorder,

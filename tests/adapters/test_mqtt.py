@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.publish import multiple
 
-from anomalyd.adapters.mqtt import TICKET_DUP, MqttClient
+from anomalyd.adapters.mqtt import TICKET_DUP, Echo, MqttClient
 from anomalyd.adapters.mqtt.buffered import BufferedClient, BufferedSocket
 from anomalyd.errors import ConfigError
 from anomalyd.settings import Mqtt
@@ -594,6 +594,32 @@ def _packet_of(connection: socket.socket, first: int) -> bytes:
             packet, heard = heard[: 2 + heard[1]], heard[2 + heard[1] :]
             if packet[0] == first:
                 return packet
+
+
+def test_an_answer_comes_behind_what_the_broker_had(mosquitto: Mosquitto) -> None:
+    """Once for each question, one at a time; what a lost connection leaves open is asked anew."""
+    with connected(mosquitto, "a/b") as (client, inbox):
+        assert client.echo() is None
+        pour(mosquitto, (("a/b", b"%d" % at) for at in range(1000)))
+        client.ask()
+        found: list[Echo | None] = []
+
+        def answered() -> bool:
+            client.ask()
+            found.append(client.echo())
+            return found[-1] is not None
+
+        wait_until(answered)
+        assert 1000 == inbox.size()
+        assert found[-1] is not None
+        assert found[-1].asked_s < found[-1].answered_s
+        assert client.echo() is None
+        mosquitto.kill()
+        client.ask()
+        wait_until(lambda: not client.connected)
+        mosquitto.start()
+        wait_until(lambda: client.connected)
+        wait_until(answered)
 
 
 def test_a_refused_subscription_is_told_by_its_topic(
