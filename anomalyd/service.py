@@ -194,6 +194,8 @@ class Service:
             maintenance,
             self._state.tick,
             lambda: self._mqtt.connects if self._mqtt.connected else 0,
+            self._mqtt.ask,
+            self._mqtt.echo,
             self._conditions,
             self._journal,
             self._reorder,
@@ -440,6 +442,8 @@ class Service:
         degraded = [f"{name}: {why}" for name, why in self._conditions.now().items()]
         if not self._mqtt.connected:
             degraded.append("mqtt: not connected to the broker")
+        elif not self._mqtt.subscribed:
+            degraded.append("mqtt: the broker has not answered to the subscriptions yet")
         degraded += [
             f"mqtt: the broker refuses the subscription to {topic}"
             for topic in self._mqtt.refused_topics

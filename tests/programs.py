@@ -76,6 +76,12 @@ class Mosquitto:
                 raise AssertionError(f"mosquitto is not up: {self._log.read_text()}")
             time.sleep(0.01)
 
+    @property
+    def pid(self) -> int:
+        """Of its process, which runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """SIGTERM: it writes its state and goes."""
         self._end(subprocess.Popen.terminate)

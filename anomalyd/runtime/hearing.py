@@ -11,6 +11,7 @@ import numpy as np
 from anomalyd.detection.silence import Silence
 
 _PLANT = np.array([0])
+_STALL_S = 5.0  # between two looks: this host stood still, and what was said may not be read yet
 
 
 class Hearing:
@@ -23,13 +24,15 @@ class Hearing:
         self._received = 0
         self._connects = 0
         self._heard_s = 0.0
+        self._looked_s = np.inf
 
     def deaf(self, now_s: float, received: int, connects: int) -> bool:
         """Look at the counters, often; true once, when it is time to connect anew. `connects`: 0
         while there is no connection."""
+        looked_s, self._looked_s = self._looked_s, now_s
         if not connects:
             return False
-        if connects != self._connects:
+        if connects != self._connects or now_s - looked_s > _STALL_S:
             self._connects = connects
             self._silence.resume(now_s)
         if received != self._received:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyd.adapters.mqtt import Echo
 from anomalyd.detection.reading import NOTHING, Readings, Rows
 from anomalyd.detection.reorder import MOST_HELD, Reorder
 from anomalyd.runtime.clock import Clock
@@ -43,6 +44,8 @@ _ENOUGH = 300
 _IDLE_S = 0.5
 _HOUSEKEEPING_S = 5.0
 _JUMP_TOLD_S = 60.0
+_STALL_S = 5.0
+"""a look, or an answer of the broker, that is so late: nobody listened meanwhile"""
 _NONE: Rows = np.empty(0, dtype=np.intp)
 
 
@@ -60,12 +63,15 @@ class Worker:
         maintenance: Maintenance,
         between: Callable[[], None] = lambda: None,
         connects: Callable[[], int] = lambda: 1,
+        ask: Callable[[], None] = lambda: None,
+        echo: Callable[[], Echo | None] = lambda: None,
         conditions: Conditions | None = None,
         journal: Journal | None = None,
         reorder: Reorder | None = None,
     ) -> None:
         """`between`: called after each pass, when no column is in change. `connects`: the number of
-        the connection to the broker, 0 while there is none: then nobody's silence is known.
+        the connection to the broker, 0 while there is none: then nobody's silence is known. `ask`:
+        have the broker answer, and `echo`: the answer, once: silence is what came before it.
         `journal`: lets readings survive, and acknowledges their messages. `reorder`: holds back
         those of streams that want it; None where none does."""
         self.progress_at = time.monotonic()
@@ -87,6 +93,9 @@ class Worker:
         self._conditions = conditions or Conditions()
         self._clock = Clock()
         self._connection = 0
+        self._ask, self._hear_echo = ask, echo
+        self._echo: Echo | None = None
+        self._looked_at = np.inf
         self._jumped_at = -np.inf
         self._shed = self._hurried = 0
         self._most = _SMALLEST_BATCH
@@ -151,6 +160,7 @@ class Worker:
             self._changes.get()()
         self._follow_clock()
         self._follow_connection()
+        self._follow_host()
         messages = self._inbox.take(self._most)
         if messages:
             began = time.monotonic()
@@ -159,6 +169,7 @@ class Worker:
         elif self._reorder is not None and len(self._reorder):
             # Nothing has come, and so nothing shows that the time of what is held has.
             self._advance(NOTHING, NOTHING_SIFTED)
+        self._follow_silence()
         if self._journal:
             self._journal.tick()
         self.progress_at = time.monotonic()
@@ -183,19 +194,37 @@ class Worker:
     def _follow_connection(self) -> None:
         connection = self._connects()
         if connection and connection != self._connection:
-            now_s = self._clock.now_s()
-            self._note(Asked.RESUME, _NONE, now_s)
-            self._pipeline.resume(now_s)
+            self._resume()
         self._connection = connection
 
+    def _follow_host(self) -> None:
+        """Who was stopped, or starved, has heard nobody."""
+        looked_at, self._looked_at = self._looked_at, time.monotonic()
+        if self._connection and self._looked_at - looked_at > _STALL_S:
+            self._resume()
+
+    def _resume(self) -> None:
+        now_s = self._clock.now_s()
+        self._note(Asked.RESUME, _NONE, now_s)
+        self._pipeline.resume(now_s)
+
     def _follow_silence(self) -> None:
-        # What waits in the inbox may be of those that seem to be silent.
-        if self._connection and not len(self._inbox):
-            now_s = self._clock.now_s()
-            rows = self._pipeline.overdue(now_s)
-            if rows.size:
-                self._note(Asked.SILENT, rows, now_s, urgent=True)
-                self._publish(self._pipeline.fall_silent(rows))
+        """The broker has answered: who had said nothing when it was asked is silent, once all that
+        came before the answer is scored. A clock alone proves nothing: the network, the broker or
+        this host may have stalled, and what was said is still on its way."""
+        self._echo = echo = self._echo or self._hear_echo()
+        if echo is None or self._inbox.waits_since() < echo.answered_s:
+            return
+        self._echo = None
+        if not self._connection:
+            return
+        if echo.answered_s - echo.asked_s > _STALL_S:
+            self._resume()
+            return
+        rows = self._pipeline.overdue(echo.asked_s + self._clock.offset_s)
+        if rows.size:
+            self._note(Asked.SILENT, rows, self._clock.now_s(), urgent=True)
+            self._publish(self._pipeline.fall_silent(rows))
 
     def _note(self, asked: Asked, rows: Rows, now_s: float, urgent: bool = False) -> None:
         if self._journal:
@@ -293,7 +322,7 @@ class Worker:
         if self._reorder is not None:
             self._follow_order(self._reorder)
         self._follow_skew()
-        self._follow_silence()
+        self._ask()
         silent = self._intake.silent(self.progress_at, self._retire_after_s)
         if self._reorder is not None:
             for row in silent:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.publish import multiple
 
-from anomalyd.adapters.mqtt import TICKET_DUP, MqttClient
+from anomalyd.adapters.mqtt import TICKET_DUP, Echo, MqttClient
 from anomalyd.adapters.mqtt.buffered import BufferedClient, BufferedSocket
 from anomalyd.errors import ConfigError
 from anomalyd.settings import Mqtt
@@ -565,6 +565,61 @@ def test_the_will_speaks_for_a_connection_that_broke(mosquitto: Mosquitto) -> No
         link.shutdown(socket.SHUT_RDWR)
         watcher.wait_for(lambda heard: heard.payload == WILL)
         watcher.wait_for(lambda heard: heard.payload == BIRTH)
+
+
+def test_it_is_subscribed_once_the_broker_says_so() -> None:
+    """Not when it has asked: a broker may be slow to answer, and what comes before is lost."""
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        client = build(broker.getsockname()[1], Inbox(), "a/#")
+        with started(client):
+            connection, _ = broker.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"\x20\x02\x00\x00")
+                wait_until(lambda: client.connected)
+                asked = _packet_of(connection, 0x82)
+                assert (True, False) == (client.connected, client.subscribed)
+                connection.sendall(b"\x90\x03" + asked[2:4] + b"\x01")
+                wait_until(lambda: client.subscribed)
+            wait_until(lambda: not client.connected)
+            assert not client.subscribed
+
+
+def _packet_of(connection: socket.socket, first: int) -> bytes:
+    """The first short packet with that first byte, of those that come."""
+    heard = b""
+    while True:
+        heard += connection.recv(1024)
+        while len(heard) > 1 and len(heard) >= 2 + heard[1]:
+            packet, heard = heard[: 2 + heard[1]], heard[2 + heard[1] :]
+            if packet[0] == first:
+                return packet
+
+
+def test_an_answer_comes_behind_what_the_broker_had(mosquitto: Mosquitto) -> None:
+    """Once for each question, one at a time; what a lost connection leaves open is asked anew."""
+    with connected(mosquitto, "a/b") as (client, inbox):
+        assert client.echo() is None
+        pour(mosquitto, (("a/b", b"%d" % at) for at in range(1000)))
+        client.ask()
+        found: list[Echo | None] = []
+
+        def answered() -> bool:
+            client.ask()
+            found.append(client.echo())
+            return found[-1] is not None
+
+        wait_until(answered)
+        assert 1000 == inbox.size()
+        assert found[-1] is not None
+        assert found[-1].asked_s < found[-1].answered_s
+        assert client.echo() is None
+        mosquitto.kill()
+        client.ask()
+        wait_until(lambda: not client.connected)
+        mosquitto.start()
+        wait_until(lambda: client.connected)
+        wait_until(answered)
 
 
 def test_a_refused_subscription_is_told_by_its_topic(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.daemon import PLANT, WITHIN_S, Daemon, Subscriber, pour, publish, reading
+from tests.faults.proxy import Proxy
 from tests.programs import Mosquitto, free_port
 
 SCORED = "anomalyd_readings_scored_total"
@@ -40,6 +41,15 @@ def test_it_serves_without_torch(tmp_path: Path, mosquitto: Mosquitto) -> None:
         publish(mosquitto, (reading("l/m/x", START_S + at, at % 7) for at in range(50)))
         daemon.wait_for(SCORED, 50)
         assert "libtorch" not in Path(f"/proc/{daemon.pid}/maps").read_text()
+
+
+def test_who_is_ready_hears_the_next_reading(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Behind a slow network too, over which subscribing takes a while longer than connecting."""
+    with Proxy(mosquitto.port) as proxy, Daemon(tmp_path, proxy.port) as daemon:
+        proxy.delay()
+        daemon.wait_ready()
+        pour(mosquitto, [reading("l/m/x", START_S, 1.0)])
+        daemon.wait_for(SCORED, 1)
 
 
 # --- the end ----------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Row | list[Row]], int]] = {
     "network": (delivery.network_cut, 100),
     "broker-readings": (sessions.broker_killed, 100),
     "network-readings": (sessions.network_cut, 100),
+    "stalls": (sessions.stalled, 20),
     "restarts": (restarts.day, 100),
     "power-cuts": (power_cuts.cuts, 1),
     "flips": (power_cuts.flips, 10_000),

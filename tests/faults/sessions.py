@@ -1,15 +1,19 @@
-"""A broker that is killed or restarted, and a network that is cut, under readings of QoS 1.
+"""A broker that is killed or restarted, a network that is cut, and what stands still between the
+plant and the scores, under readings of QoS 1.
 
 The whole daemon against a real mosquitto that keeps its sessions on disk; a gateway publishes on,
 paced, and says again what was not confirmed. Every reading that the broker confirmed must be
 scored, once; what the gateway said twice has the time of the first and is left out. One channel is
-wrong all the time: its alert keeps its id, and no other alarms. After every fault the daemon must
-be subscribed again within its longest pause.
+wrong all the time: its alert keeps its id, and no other alarms. After every cut the daemon must
+be subscribed again within its longest pause. What stalls does so for longer than any sensor may be
+silent, and goes on as if nothing had been.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -29,12 +33,14 @@ from tests.programs import Mosquitto, running
 CHANNELS, WRONG, QUIET_STEPS, STEP_S = 100, 5, 150, 0.1
 START_S = 1_700_000_000
 PAUSE_S, SLACK_S = 1.0, 1.0
-_WITHIN_S = 60.0
+# A plant that has ended is silent: before its sensors are stale, alarms are counted.
+_WITHIN_S = 20.0
+_LOOKS_S = 6.0
+_STALLS_S = (31.0, 40.0)
+"""no sensor may be silent for longer; mosquitto cuts a daemon that it doesn't hear after 45 s"""
 _SCORED, _CONNECTS = "anomalyd_readings_scored_total", "anomalyd_mqtt_connects_total"
-_BROKER = """allow_anonymous true
-max_queued_messages 0
-max_inflight_messages 0
-"""
+_OPEN = "allow_anonymous true\nmax_queued_messages 0\n"
+_BROKER = _OPEN + "max_inflight_messages 0\n"
 # It writes everything at every message: slow, and the only way to lose nothing by a SIGKILL.
 _DURABLE = """persistence true
 autosave_interval 1
@@ -106,12 +112,14 @@ class Scene:
         self.feed = Feed(broker, seed)
         self._directory = directory
 
-    def run(self, times: int, fault: str, hurt: Callable[[Scene], None]) -> Row:
-        """All of it, from the first reading to the row."""
+    def run(self, times: int, fault: str, hurt: Callable[[Scene], None], cuts: bool = True) -> Row:
+        """All of it, from the first reading to the row. `cuts`: after each the daemon connects
+        anew."""
         more = PLANT + _RULES
         feed, away_s = self.feed, []
         heard = Subscriber(self.broker, "anomalyd/main/event", "test/end")
         with self.proxy, heard, Daemon(self._directory, self.proxy.port, more) as daemon:
+            self.daemon = daemon
             daemon.wait_ready()
             feed.speak()
             feed.start()
@@ -121,8 +129,11 @@ class Scene:
                     before = daemon.metric(_CONNECTS)
                     hurt(self)
                     began = time.monotonic()
-                    wait(lambda before=before: daemon.metric(_CONNECTS) > before)  # type: ignore[misc]
-                    away_s.append(time.monotonic() - began)
+                    if cuts:
+                        wait(lambda before=before: daemon.metric(_CONNECTS) > before)  # type: ignore[misc]
+                        away_s.append(time.monotonic() - began)
+                # A stall that is over may still be taken for silence at the next look.
+                time.sleep(_LOOKS_S)
             finally:
                 feed.stop()
             wait(lambda: daemon.metric(_SCORED) >= feed.sent, _WITHIN_S)
@@ -137,6 +148,10 @@ class Scene:
                     raised.add((message.document["channel"], message.document["id"]))
         wrong = {each for channel, each in raised if channel == feed.wrong}
         late = sum(each > PAUSE_S + SLACK_S for each in away_s)
+        back = (
+            f"subscribed again within {max(away_s, default=0.0):.1f} s (pause {PAUSE_S:g} s); "
+            * cuts
+        )
         dropped = sum(n for reason, n in rejected.items() if reason not in _SAID_TWICE)
         return Row(
             f"{fault} under readings of QoS 1",
@@ -144,8 +159,8 @@ class Scene:
             lost=max(feed.sent - scored, dropped) + late + (not wrong),
             duplicated=max(scored - feed.sent, 0) + max(len(wrong) - 1, 0),
             false_alarms=len(raised) - len(wrong),
-            note=f"{feed.sent} readings confirmed, {scored} scored; subscribed again within "
-            f"{max(away_s):.1f} s (pause {PAUSE_S:g} s); told twice: {rejected or 'none'}",
+            note=f"{feed.sent} readings confirmed, {scored} scored; {back}told twice: "
+            f"{rejected or 'none'}",
         )
 
     def pause(self, most_s: float) -> None:
@@ -170,6 +185,23 @@ def _cut(scene: Scene) -> None:
     proxy.open()
 
 
+def _stall(scene: Scene) -> None:
+    """In turn at random: the host of the daemon, the broker's, or the network between them."""
+    most_s = float(scene.rng.uniform(*_STALLS_S))
+    what = int(scene.rng.integers(3))
+    if what == 0:
+        scene.proxy.stall()
+        time.sleep(most_s)
+        scene.proxy.open()
+        return
+    stopped = scene.daemon.pid if what == 1 else scene.broker.pid
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        time.sleep(most_s)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
 def broker_killed(directory: Path, times: int) -> Row:
     """SIGTERM or SIGKILL, and a start from what it kept."""
     with running(Mosquitto(directory, _BROKER + _DURABLE.format(directory=directory))) as broker:
@@ -180,3 +212,9 @@ def network_cut(directory: Path, times: int) -> Row:
     """Between the daemon and the broker; the gateway has another way."""
     with running(Mosquitto(directory, _BROKER)) as broker:
         return Scene(directory, broker).run(times, "network cut", _cut)
+
+
+def stalled(directory: Path, times: int) -> Row:
+    """With the window that mosquitto ships: what has waited comes twenty messages at a time."""
+    with running(Mosquitto(directory, _OPEN)) as broker:
+        return Scene(directory, broker).run(times, "host, broker or network stalled", _stall, False)

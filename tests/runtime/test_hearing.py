@@ -24,3 +24,9 @@ def test_without_a_connection_nobody_is_deaf() -> None:
     hearing = heard(120.0)
     assert not any(hearing.deaf(float(second), 119, 0) for second in range(120, 600))
     assert not any(hearing.deaf(float(second), 119, 2) for second in range(600, 629))
+
+
+def test_a_host_that_stood_still_was_not_deaf() -> None:
+    """What was said meanwhile may not be read yet: it is given its time."""
+    hearing = heard(120.0)
+    assert not any(hearing.deaf(float(second), 119, 1) for second in range(180, 209))

@@ -4,14 +4,18 @@ its progress, forgets who fell silent, and an exception ends it and nothing hide
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from anomalyd.adapters.mqtt import Echo
 from anomalyd.adapters.outbox import Window
+from anomalyd.detection import silence
 from anomalyd.runtime import registry, worker
+from anomalyd.runtime.alerts import Alert
 from anomalyd.runtime.conditions import Conditions
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
@@ -24,6 +28,7 @@ from anomalyd.runtime.worker import LATENCY_BOUNDS_S, Worker
 from anomalyd.settings import Alerts, Channels, Stream
 
 WITHIN_S = 10.0
+_SUSPECT_S = 0.6
 STREAM = Stream(topic="bare/{sensor}", value="")
 
 
@@ -40,6 +45,8 @@ class Parts:
         linger_s: float = 0.001,
         stream: Stream = STREAM,
         folder: Path | None = None,
+        ask: Callable[[], None] = lambda: None,
+        echo: Callable[[], Echo | None] = lambda: None,
     ) -> None:
         """`folder`: of the journal; None: there is none."""
         served = registry.load([stream], Path(), 64)
@@ -54,7 +61,8 @@ class Parts:
             )
         self.worker = Worker(
             self.inbox, intake, self.pipeline, publish, linger_s, retire_after_s, self.maintenance,
-            journal=self.journal, reorder=reorder_for([stream], self.pipeline.table),
+            ask=ask, echo=echo, journal=self.journal,
+            reorder=reorder_for([stream], self.pipeline.table),
         )  # fmt: skip
 
     def put(self, count: int, sensor: str = "x") -> None:
@@ -236,6 +244,94 @@ def test_who_fell_silent_is_retired(monkeypatch: pytest.MonkeyPatch) -> None:
             return [each.name for _, each in parts.pipeline.table.listing()] == ["new"]
 
         wait_until(only_new)
+
+
+class Hearer:
+    """A broker that answers when it is told to, and a sensor that has spoken and falls silent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker, "_HOUSEKEEPING_S", 0.01)
+        monkeypatch.setattr(silence, "SHORTEST_SUSPECT_S", _SUSPECT_S)
+        self.alerts: list[Alert] = []
+        self.asked = 0
+        self.answers: deque[Echo] = deque()
+        self.come: Callable[[Outcome], None] = lambda outcome: None
+        """at the end of a batch"""
+        self.parts = Parts(self._publish, ask=self._ask, echo=self._echo)
+
+    def _publish(self, outcome: Outcome) -> None:
+        self.alerts.extend(outcome.alerts)
+        self.come(outcome)
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def _echo(self) -> Echo | None:
+        return self.answers.popleft() if self.answers else None
+
+    def be_silent(self) -> float:
+        """For longer than it may be, with some looks behind that; until when, monotonic."""
+        until = time.monotonic() + 2 * _SUSPECT_S
+        wait_until(lambda: time.monotonic() > until)
+        asked = self.asked
+        wait_until(lambda: self.asked > asked + 1)
+        return until
+
+
+def test_silence_is_what_the_broker_has_answered_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer there is none, however late it is; where the answer itself came late,
+    nobody listened, and silence begins anew."""
+    hearer = Hearer(monkeypatch)
+    monkeypatch.setattr(worker, "_STALL_S", 2 * _SUSPECT_S)
+    with running(hearer.parts) as parts:
+        parts.put(50)
+        wait_until(lambda: parts.pipeline.readings_scored == 50)
+        now_s = hearer.be_silent()
+        hearer.answers.append(Echo(now_s, now_s + worker._STALL_S + 0.1))
+        hearer.be_silent()
+        assert [] == hearer.alerts
+        now_s = hearer.be_silent()
+        hearer.answers.append(Echo(now_s, now_s))
+        wait_until(lambda: bool(hearer.alerts))
+    assert ["stale"] == [each.kind for each in hearer.alerts]
+
+
+def test_what_came_before_the_answer_is_scored_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sensor that seems to be silent may be in it."""
+    hearer = Hearer(monkeypatch)
+    with running(hearer.parts) as parts:
+        parts.put(50)
+        wait_until(lambda: parts.pipeline.readings_scored == 50)
+        now_s = hearer.be_silent()
+
+        def come(outcome: Outcome) -> None:
+            """While another sensor's reading is scored."""
+            if not hearer.answers and parts.pipeline.readings_scored == 51:
+                parts.put(1)
+                hearer.answers.append(Echo(now_s, time.monotonic()))
+
+        hearer.come = come
+        parts.put(1, "other")
+        wait_until(lambda: parts.pipeline.readings_scored == 52)
+        wait_until(lambda: not hearer.answers)
+        hearer.be_silent()
+    assert [] == hearer.alerts
+
+
+def test_a_host_that_stood_still_has_heard_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the broker has answered since: its window may hold back what was said."""
+    hearer = Hearer(monkeypatch)
+    monkeypatch.setattr(worker, "_STALL_S", 2 * _SUSPECT_S)
+    with running(hearer.parts) as parts:
+        parts.put(50)
+        wait_until(lambda: parts.pipeline.readings_scored == 50)
+        parts.worker.ask(lambda: time.sleep(3 * _SUSPECT_S))
+        asked = hearer.asked
+        wait_until(lambda: hearer.asked > asked)
+        now_s = time.monotonic()
+        hearer.answers.append(Echo(now_s, now_s))
+        wait_until(lambda: not hearer.answers)
+    assert [] == hearer.alerts
 
 
 def test_an_exception_ends_the_thread_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -37,7 +37,22 @@ Delivery = paho.MQTTMessageInfo
 
 _MOST_QUEUED = 20_000
 _GOODBYE_S = 2.0
+_ANSWERS = 8  # more than are waited for at a time; ids are used again after 65 535 packets
 _STILL_S, _LONGEST_S = 0.2, 2.5
+
+
+class Echo(NamedTuple):
+    """A question that the broker has answered: what it had sent before that is here."""
+
+    asked_s: float
+    answered_s: float
+    """monotonic seconds"""
+
+
+class _Question(NamedTuple):
+    connects: int
+    mid: int | None
+    asked_s: float
 
 
 class MqttClient:
@@ -62,6 +77,8 @@ class MqttClient:
         from the broker while that is True. Raises ConfigError where the files for TLS are unfit."""
         self.connected = False
         self.connects = 0
+        self.subscribed = False
+        """the broker has answered to what this connection subscribes to: it sends what comes"""
         self.refused_topics: tuple[str, ...] = ()
         """subscriptions that the broker refused at the last connect"""
         self._settings = settings
@@ -77,7 +94,10 @@ class MqttClient:
         self._received = 0
         self._answered = False
         """the broker let us in, or said that it doesn't"""
-        self._unsubscribed = False
+        self._answers: tuple[tuple[int, float], ...] = ()
+        """the broker's newest ones, of paho's thread: to which request, and when"""
+        self._question: _Question | None = None
+        """of the thread that asks"""
         self._subscribed: int | None = None
         """id of the last request for the subscriptions, not for what is listened to beside them"""
         self._refused: set[str] = set()
@@ -106,6 +126,28 @@ class MqttClient:
         0, are left out: the broker sends those messages again."""
         self._client.acknowledge(tickets)
 
+    def ask(self) -> None:
+        """Have the broker answer, unless it owes one over this connection. Like `echo`, from one
+        thread."""
+        asked = self._question
+        if self.connected and (asked is None or asked.connects != self.connects):
+            now_s, connects = time.monotonic(), self.connects
+            # Nobody is subscribed to that: the answer is all that comes of it.
+            _, mid = self._client.unsubscribe(self._status_topic)
+            self._question = _Question(connects, mid, now_s)
+
+    def echo(self) -> Echo | None:
+        """The answer, once it is here, and once."""
+        asked = self._question
+        answered_s = self._answered_s(asked.mid) if asked else None
+        if asked is None or answered_s is None:
+            return None
+        self._question = None
+        return Echo(asked.asked_s, answered_s)
+
+    def _answered_s(self, mid: int | None) -> float | None:
+        return next((at_s for each, at_s in self._answers if each == mid), None)
+
     def stop_listening(self) -> None:
         """Wait for what the broker had before: until it has answered and nothing has come for a
         while, but not for long. Where it keeps the session, it stays subscribed: what comes later
@@ -113,20 +155,19 @@ class MqttClient:
         self._stopping = True
         if not (self._subscriptions and self.connected):
             return
-        self._unsubscribed = False
         if self._settings.keeps_session:
             # It answers in order, so all that it had sent before is here then; but while nothing is
             # read, the answer isn't either.
-            self._client.unsubscribe([self._status_topic])
-            self._wait(lambda: self._unsubscribed or self._hold())
+            _, mid = self._client.unsubscribe([self._status_topic])
+            self._wait(lambda: self._answered_s(mid) is not None or self._hold())
             return
-        self._client.unsubscribe(self._subscriptions)
+        _, mid = self._client.unsubscribe(self._subscriptions)
         received, begin = self._received, time.monotonic()
         now = still_since = begin
         while self.connected and now - still_since < _STILL_S and now - begin < _LONGEST_S:
             time.sleep(0.01)
             now = time.monotonic()
-            if not self._unsubscribed or self._received != received:
+            if self._answered_s(mid) is None or self._received != received:
                 received, still_since = self._received, now
 
     def _wait(self, done: Callable[[], bool]) -> None:
@@ -255,6 +296,7 @@ class MqttClient:
         self.connected = self._client.reached = True
         self._refused.clear()
         log.info("broker=%s connected", where)
+        self.subscribed = not self._subscriptions
         if self._subscriptions and not self._stopping:
             qos: int = self._settings.qos
             wanted = [(topic, qos) for topic in self._subscriptions]
@@ -270,6 +312,7 @@ class MqttClient:
         self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         was_connected, self.connected = self.connected, False
+        self.subscribed = False
         answered, self._answered = self._answered, False
         if not answered and not self._stopping:
             # With TLS 1.3, that is also how a broker refuses a certificate.
@@ -287,11 +330,12 @@ class MqttClient:
         for topic, reason in answers:
             if reason.is_failure:
                 log.error("topic=%s subscription refused by the broker: %s", topic, reason)
+        self.subscribed = True
 
     def _on_unsubscribe(
         self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any
     ) -> None:
-        self._unsubscribed = True
+        self._answers = (*self._answers[1 - _ANSWERS :], (mid, time.monotonic()))
 
     def _tell_once(self, what: str) -> None:
         """A broker that is away for a night is one line, not thousands."""
