@@ -1,0 +1,33 @@
+"""A memory that an older version has written, in the columns of this one.
+
+Called by `memory.recall`, before anything is compared or written. Only what was kept in another
+shape is told here; whatever else is different is refused there, by its name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalyd.detection.columns import Columns
+from anomalyd.detection.square import MEMBERS, Squares
+
+_SQUARES = ("asset/covariance", "asset/precision")
+
+
+def renewed(arrays: Columns) -> Columns:
+    """The same figures under the names, and in the shapes, of this version."""
+    found = dict(arrays)
+    for name in _SQUARES:
+        whole = found.get(name)
+        if whole is not None and whole.shape[1:] == (MEMBERS, MEMBERS):
+            del found[name]
+            found |= _square(name, whole)
+    return found
+
+
+def _square(name: str, whole: NDArray[np.generic]) -> Columns:
+    """(A, MEMBERS, MEMBERS) each, in the two parts that `Squares` keeps."""
+    squares = Squares(len(whole), whole.dtype)
+    squares.put(np.arange(len(whole)), whole)
+    return {f"{name}.corner": squares.parts[0], f"{name}.rest": squares.parts[1]}
