@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +48,30 @@ class _Route:
     """what those topics have in common"""
     topics: tuple[str, ...] = ()
     """the others than `place`: none, mostly, and of a hundred thousand a set each would be dear"""
-    rows: dict[str, int] = field(default_factory=dict)
-    """field of the payload -> row"""
+    row: int | None = None
+    """of the payload's own value, the field "": all that most topics have"""
+    fields: dict[str, int] | None = None
+    """the others -> row; None: there are none, and a hundred thousand dicts would be dear"""
+
+    def find(self, name: str) -> int | None:
+        """Row of a field; None where it has none yet."""
+        if not name:
+            return self.row
+        return self.fields.get(name) if self.fields else None
+
+    def known(self) -> dict[str, int]:
+        """Field -> row, of all."""
+        fields = self.fields or {}
+        return fields if self.row is None else {"": self.row, **fields}
+
+    def place_at(self, name: str, row: int) -> None:
+        """The field has this row."""
+        if not name:
+            self.row = row
+        elif self.fields is None:
+            self.fields = {name: row}
+        else:
+            self.fields[name] = row
 
 
 class _Batch(NamedTuple):
@@ -110,7 +132,8 @@ class Intake:
                 continue
             time = decoded.time
             for name, value in decoded.fields:
-                row = route.rows.get(name)
+                fields = route.fields
+                row = route.row if not name else fields.get(name) if fields else None
                 if row is None:
                     row = self._open(message, route, name)
                     if row is None:
@@ -228,9 +251,9 @@ class Intake:
             found = list(zip(decoded.names, decoded.values, decoded.times, strict=True))
         else:
             found = [(name, value, decoded.time) for name, value in decoded.fields]
-        known = route.rows
         opened = [
-            known[name] if name in known else self._open(message, route, name) for name, *_ in found
+            self._open(message, route, name) if (row := route.find(name)) is None else row
+            for name, *_ in found
         ]
         rows = [row for row in opened if row is not None]
         if stream.retained == "use":
@@ -306,12 +329,12 @@ class Intake:
             self._die(series.dead, message.arrived)
         for field_, reason in series.refused:
             self._refuse(reason, message, f"field {field_!r:.60} of the message")
-        found = list(map(route.rows.get, series.names))
+        found = list(map(route.known().get, series.names))
         if None in found:
             for name in dict.fromkeys(series.names):
-                if name not in route.rows:
+                if route.find(name) is None:
                     self._open(message, route, name, series.units.get(name, ""))
-            found = list(map(route.rows.get, series.names))
+            found = list(map(route.known().get, series.names))
         placed = [row for row in found if row is not None]
         if self._dead:
             for row in placed:
@@ -340,7 +363,7 @@ class Intake:
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
-        elif row in route.rows.values():
+        elif row in route.known().values():
             self._refuse("name", message, f"two of its fields would be channel {channel.name}")
             return None
         elif self._topic_of.get(row, route.place) != route.place:
@@ -352,7 +375,7 @@ class Intake:
             self._overflow(message)
             return None
         # Only a topic with a channel is remembered: a million others leave no trace.
-        route.rows[name] = row
+        route.place_at(name, row)
         self._remember(route, message.topic)
         self._place(row, route.place)
         return row

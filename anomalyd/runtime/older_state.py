@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from anomalyd.detection.columns import Columns
 from anomalyd.detection.square import MEMBERS, Squares
 
+_TIMES = "channel/windows.times"
 _SQUARES = ("asset/covariance", "asset/precision")
 
 
@@ -23,6 +24,8 @@ def renewed(arrays: Columns) -> Columns:
         if whole is not None and whole.shape[1:] == (MEMBERS, MEMBERS):
             del found[name]
             found |= _square(name, whole)
+    if _TIMES in found:
+        found |= _since(found.pop(_TIMES), found["channel/windows.count"])
     return found
 
 
@@ -31,3 +34,15 @@ def _square(name: str, whole: NDArray[np.generic]) -> Columns:
     squares = Squares(len(whole), whole.dtype)
     squares.put(np.arange(len(whole)), whole)
     return {f"{name}.corner": squares.parts[0], f"{name}.rest": squares.parts[1]}
+
+
+def _since(times: NDArray[np.generic], count: NDArray[np.generic]) -> Columns:
+    """Rings (channels, window) of times, of which so many were written: the newest, and the seconds
+    since the one before each."""
+    at = (count.astype(np.int64) - 1) % times.shape[1]
+    seconds = times.astype(np.float64)
+    since = seconds - np.roll(seconds, 1, axis=1)
+    return {
+        "channel/windows.since": since.astype(np.float32),
+        "channel/windows.newest": seconds[np.arange(at.size), at],
+    }

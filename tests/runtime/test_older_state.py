@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from anomalyd.detection.square import MEMBERS, Squares
+from anomalyd.detection.window import Windows
 from anomalyd.runtime.older_state import renewed
 
 ASSETS = 3
@@ -20,3 +21,20 @@ def test_square_matrices_get_their_corner() -> None:
         part[:] = found[f"asset/covariance.{name}"]
     assert np.array_equal(whole, squares.take(np.arange(ASSETS), MEMBERS))
     assert found == renewed(found)
+
+
+def test_times_become_seconds_since_the_one_before() -> None:
+    """Of windows that have gone round, that are half full, and that are empty."""
+    length, counts, step_s = 4, np.array([6, 2, 0]), 0.25
+    before = np.zeros((counts.size, length))
+    for row, count in enumerate(counts.tolist()):
+        for at in range(count):
+            before[row, at % length] = 1.7e9 + step_s * at * at
+    found = renewed({"channel/windows.times": before, "channel/windows.count": counts})
+    windows = Windows(counts.size, length)
+    windows._since[:], windows._newest[:], windows._count[:] = (
+        found[f"channel/windows.{name}"] for name in ("since", "newest", "count")
+    )
+    for row, count in enumerate(counts.tolist()):
+        told = [1.7e9 + step_s * at * at for at in range(max(count - length, 0), count)]
+        assert told == windows.recent(row, length).times.tolist()
