@@ -42,7 +42,9 @@ class _Route:
     """What is known of one topic, or of the few that stand for the same channels."""
 
     reader: StreamReader
-    match: Match
+    channel: str
+    """what it is called, and its labels: those of a `Match`, without an object of its own"""
+    labels: dict[str, str]
     decode: Callable[[bytes, str], Decoded | Series]
     place: str
     """what those topics have in common"""
@@ -93,7 +95,8 @@ class Intake:
         self._pipeline = pipeline
         self.skew = Skew(pipeline.table.capacity, max_skew_s)
         self._routes: dict[str, _Route] = {}
-        self._topic_of: dict[int, str] = {}
+        self._topic_of = [""] * pipeline.table.capacity
+        """row -> the topic that it speaks on, "" where nobody knows; half as large as a dict"""
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
@@ -165,7 +168,7 @@ class Intake:
         self._dead.pop(row, None)
         self.skew.forget(row)
         # Its topic's other channels are found again when they speak.
-        place = self._topic_of.pop(row, "")
+        place, self._topic_of[row] = self._topic_of[row], ""
         route = self._routes.get(place)
         self._leave_node(row, place)
         for topic in (place, *route.topics) if route else ():
@@ -182,8 +185,8 @@ class Intake:
 
     def topics(self) -> dict[str, str]:
         """Channel -> the topic that it speaks on."""
-        table = self._pipeline.table
-        return {table[row].name: topic for row, topic in self._topic_of.items()}
+        found = ((channel, self._topic_of[row]) for row, channel in self._pipeline.table.listing())
+        return {channel.name: topic for channel, topic in found if topic}
 
     def ahead_s(self) -> dict[str, float]:
         """Channel -> how far its times are ahead of the host's clock, of those that told any."""
@@ -203,7 +206,7 @@ class Intake:
 
     def topic(self, row: int) -> str:
         """What the channel speaks on; "" where nobody knows."""
-        return self._topic_of.get(row, "")
+        return self._topic_of[row]
 
     def reopen(self, topic: str, name: str) -> int | None:
         """Row of a channel that spoke before a restart; None where no stream makes it any more, or
@@ -285,7 +288,8 @@ class Intake:
             place = reader.place(topic)
             route = self._routes.get(place)
             if route is None:
-                return _Route(reader, match, self._decoders[reader.index], place)
+                decode = self._decoders[reader.index]
+                return _Route(reader, match.channel, match.labels, decode, place)
             # Of the known types only: the reader has refused all others.
             self._remember(route, topic)
             return route
@@ -356,7 +360,7 @@ class Intake:
 
     def _open(self, message: Message, route: _Route, name: str, unit: str = "") -> int | None:
         try:
-            channel = route.reader.channel(route.match, name, unit)
+            channel = route.reader.channel(Match(route.channel, route.labels), name, unit)
         except Refused as refused:
             self._refuse(refused.reason, message, str(refused))
             return None
@@ -366,8 +370,7 @@ class Intake:
         elif row in route.known().values():
             self._refuse("name", message, f"two of its fields would be channel {channel.name}")
             return None
-        elif self._topic_of.get(row, route.place) != route.place:
-            other = self._topic_of[row]
+        elif (other := self._topic_of[row] or route.place) != route.place:
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)
             return None
