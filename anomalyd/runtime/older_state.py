@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from anomalyd.detection.columns import Columns
 from anomalyd.detection.square import MEMBERS, Squares
 
+_SLOTS = "bank/profiles.slots"
 _TIMES = "channel/windows.times"
 _SQUARES = ("asset/covariance", "asset/precision")
 
@@ -24,6 +25,9 @@ def renewed(arrays: Columns) -> Columns:
         if whole is not None and whole.shape[1:] == (MEMBERS, MEMBERS):
             del found[name]
             found |= _square(name, whole)
+    if _SLOTS in found:
+        slots = found.pop(_SLOTS)
+        found["bank/profiles.workdays"], found["bank/profiles.weekends"] = slots[:, 0], slots[:, 1]
     if _TIMES in found:
         found |= _since(found.pop(_TIMES), found["channel/windows.count"])
     return found

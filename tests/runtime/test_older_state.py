@@ -38,3 +38,12 @@ def test_times_become_seconds_since_the_one_before() -> None:
     for row, count in enumerate(counts.tolist()):
         told = [1.7e9 + step_s * at * at for at in range(max(count - length, 0), count)]
         assert told == windows.recent(row, length).times.tolist()
+
+
+def test_profiles_come_apart() -> None:
+    """(channels, 2, slots): working days and weekends."""
+    slots = np.arange(24.0, dtype=np.float32).reshape(3, 2, 4)
+    found = renewed({"bank/profiles.slots": slots})
+    assert slots[:, 0].tolist() == found["bank/profiles.workdays"].tolist()
+    assert slots[:, 1].tolist() == found["bank/profiles.weekends"].tolist()
+    assert 2 == len(found)
