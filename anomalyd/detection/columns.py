@@ -35,9 +35,11 @@ def take(columns: Columns, rows: Rows) -> Columns:
 
 
 def put(columns: Columns, rows: Rows, figures: Columns) -> None:
-    """Write what `take` copied, into these rows; see `differs`."""
+    """Write what `take` copied, into these rows; see `differs`. No zeros over zeros: what was never
+    used stays untouched, and weighs nothing."""
     for name, column in columns.items():
-        column[rows] = figures[name]
+        if figures[name].any() or column[rows].any():
+            column[rows] = figures[name]
 
 
 def copy(source: object, target: object, capacity: int, rows: Rows) -> None:

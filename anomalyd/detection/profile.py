@@ -29,14 +29,18 @@ class Profiles:
     """Profiles of `capacity` channels; values are relative to an origin that the caller keeps."""
 
     def __init__(self, capacity: int) -> None:
-        # zeros, not empty: the pages of rows that are never used are never touched.
-        self._slots = np.zeros((capacity, 2, _SLOTS), dtype=np.float32)
+        # Apart, and zeros, not empty: what is never used is never touched, and so weekends weigh
+        # nothing before the first one.
+        self._workdays, self._weekends = (
+            np.zeros((capacity, _SLOTS), dtype=np.float32) for _ in range(2)
+        )
         self._seen_s = np.zeros((capacity, 2))
 
     def reset(self, rows: Rows) -> None:
         """Forget the channels in `rows`."""
+        for kind, slots in enumerate((self._workdays, self._weekends)):
+            slots[rows[self._seen_s[rows, kind] > 0.0]] = 0.0
         self._seen_s[rows] = 0.0
-        self._slots[rows] = 0.0
 
     def known(self, rows: Rows) -> Flags:
         """(B,) a whole day has been seen."""
@@ -47,8 +51,9 @@ class Profiles:
         working days until one has been seen, and the other way round."""
         seen = self._seen_s.take(rows, 0).T >= _ENOUGH_S
         kind, slot = _place(times)
-        kind = np.where(np.where(kind == 1, seen[1], seen[0]), kind, 1 - kind)
-        return self._slots[rows, kind, slot].astype(np.float64)
+        weekend = np.where(kind == 1, seen[1], ~seen[0])
+        slots = np.where(weekend, self._weekends[rows, slot], self._workdays[rows, slot])
+        return slots.astype(np.float64)
 
     def learn(self, rows: Rows, times: Floats, values: Floats, interval_s: Floats) -> None:
         """Take one value (B,) of each channel in `rows` (unique); NaN teaches nothing."""
@@ -60,11 +65,22 @@ class Profiles:
         seen = self._seen_s[rows, kind]
         rate = np.where(seen < _ENOUGH_S, _FIRST_DAY, _LATER) * interval_s / _SLOT_S
         gains = np.minimum(rate[:, None] * _KERNEL, _MOST)
-        at = ((2 * rows + kind) * _SLOTS)[:, None] + _AROUND.take(slot, 0)
-        flat = self._slots.reshape(-1)
-        slots = flat.take(at)
-        flat[at] = slots + gains * (values[:, None] - slots)
+        at = (rows * _SLOTS)[:, None] + _AROUND.take(slot, 0)
+        weekends = np.count_nonzero(kind)
+        if weekends < rows.size:
+            workday = slice(None) if not weekends else kind == 0
+            _draw(self._workdays, at[workday], gains[workday], values[workday])
+        if weekends:
+            weekend = slice(None) if weekends == rows.size else kind == 1
+            _draw(self._weekends, at[weekend], gains[weekend], values[weekend])
         self._seen_s[rows, kind] = seen + interval_s
+
+
+def _draw(slots: NDArray[np.float32], at: NDArray[np.intp], gains: Floats, values: Floats) -> None:
+    """Draw the slots `at` (B, 7), of all channels flat, towards `values` (B,)."""
+    flat = slots.reshape(-1)
+    before = flat.take(at)
+    flat[at] = before + gains * (values[:, None] - before)
 
 
 def _place(times: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

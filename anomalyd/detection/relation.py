@@ -17,14 +17,17 @@ Owned by the pipeline thread: no locks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalyd.detection import square
 from anomalyd.detection.reading import Flags, Floats, Rows
+from anomalyd.detection.square import FEW, Squares
 
-MEMBERS = 16
+MEMBERS = square.MEMBERS
 """channels of one asset that are compared; further ones are judged by their own past alone"""
 
 _MEMORY_TICKS = 3000.0
@@ -42,13 +45,13 @@ class Compared(NamedTuple):
 
     assets: NDArray[np.intp]
     rows: NDArray[np.intp]
-    """(assets, MEMBERS) the channels; -1 where there is none"""
+    """(assets, seats) the channels; -1 where there is none"""
     values: Floats
-    """(assets, MEMBERS) what was compared, channel units"""
+    """(assets, seats) what was compared, channel units"""
     residuals: Floats
-    """(assets, MEMBERS) smoothed, in standard deviations of the channel; 0 where unknown"""
+    """(assets, seats) smoothed, in standard deviations of the channel; 0 where unknown"""
     evidence: Floats
-    """(assets, MEMBERS) >= 0, how much better it all fits if this one channel is at fault"""
+    """(assets, seats) >= 0, how much better it all fits if this one channel is at fault"""
 
 
 _NO_ASSET = np.empty(0, dtype=np.int64)
@@ -87,9 +90,9 @@ class Relations:
         self._time, self._interval = (np.zeros(shape) for _ in range(2))
         self._compared, self._lasts = np.zeros(capacity), np.zeros(capacity)
         self._ticks = np.zeros(capacity)
-        self._covariance = np.zeros((capacity, MEMBERS, MEMBERS))
+        self._covariance = Squares(capacity, np.float64)
         # Free of units, unlike the covariance: half as wide.
-        self._precision = np.zeros((capacity, MEMBERS, MEMBERS), dtype=np.float32)
+        self._precision = Squares(capacity, np.float32)
 
     def join(self, row: int, asset: int, judged: bool = True, holds: bool = False) -> None:
         """Make a channel a member of an asset, from its first reading on; one too many is not
@@ -162,13 +165,13 @@ class Relations:
     def spread(self, rows: Rows) -> Floats:
         """(B,) standard deviation of each channel in its asset, in its own units."""
         asset, slot = self._at(rows)
-        return np.sqrt(self._covariance[asset, slot, slot])
+        return np.sqrt(self._covariance.diagonals(asset, MEMBERS)[np.arange(rows.size), slot])
 
     def shares(self, row: int) -> tuple[Rows, Floats]:
         """The channels of the asset of `row` and their shares of the evidence, largest first."""
         asset = int(self._asset[row])
         rows = self._rows[asset]
-        own = np.diagonal(self._precision[asset])
+        own = self._precision.diagonals(np.array([asset]), MEMBERS)[0]
         size = np.where(rows > 0, np.abs(self._residual[asset]) * np.sqrt(own), 0.0)
         order = np.argsort(-size, kind="stable")[: int((rows > 0).sum())]
         return rows[order] - 1, size[order] / max(float(size.sum()), 1e-300)
@@ -241,19 +244,45 @@ class Relations:
             return
         ticks = self._ticks[assets]
         rate = np.maximum(1.0 / _MEMORY_TICKS, 1.0 / (ticks + 1.0))[:, None]
+        values = compared.values[learns]
+        seats = values.shape[1]
         # Of a silent member nothing is learnt, and nothing forgotten.
-        present = self._present(assets)
-        off = np.where(present, compared.values[learns] - self._mean[assets], 0.0)
-        self._mean[assets] += rate * off
-        outer = off[:, :, None] * off[:, None, :]
-        rate = rate[:, :, None]
-        outer *= rate * (1.0 - rate)
-        rate = np.where(present[:, :, None] & present[:, None, :], rate, 0.0)
-        self._covariance[assets] = (1.0 - rate) * self._covariance[assets] + outer
+        present = self._present(assets)[:, :seats]
+        off = np.where(present, values - self._mean[assets, :seats], 0.0)
+        self._mean[assets, :seats] += rate * off
+        for some, width in self._widths(assets):
+            self._spread_out(assets[some], off[some, :width], present[some, :width], rate[some])
         self._ticks[assets] = ticks + 1.0
         due = assets[(ticks + 1.0) % _REFIT_TICKS == 0.0]
         if due.size:
             self._refit(due)
+
+    def _spread_out(
+        self, assets: NDArray[np.int64], off: Floats, present: Flags, rate: Floats
+    ) -> None:
+        """Take how far (A, seats) each value of some assets is off its mean into the covariance."""
+        outer = off[:, :, None] * off[:, None, :]
+        rate = rate[:, :, None]
+        outer *= rate * (1.0 - rate)
+        if not present.all():
+            rate = np.where(present[:, :, None] & present[:, None, :], rate, 0.0)
+        kept = self._covariance.take(assets, off.shape[1])
+        kept *= 1.0 - rate
+        kept += outer
+        self._covariance.put(assets, kept)
+
+    def _widths(self, assets: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp] | slice, int]]:
+        """Which of some assets need so many seats. They are counted apart: what comes of one may
+        not depend on which others are in the round."""
+        wide = np.logical_or.reduce(self._active[assets, FEW:], axis=1)
+        wider = np.count_nonzero(wide)
+        if not wider:
+            yield slice(None), FEW
+        elif wider == assets.size:
+            yield slice(None), MEMBERS
+        else:
+            yield np.flatnonzero(~wide), FEW
+            yield np.flatnonzero(wide), MEMBERS
 
     def _at(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._asset[rows], self._slot[rows]
@@ -291,40 +320,50 @@ class Relations:
         return compared
 
     def _restart(self, assets: NDArray[np.int64]) -> None:
-        for column in (self._covariance, self._precision, self._mean, self._residual, self._spoke):
+        for squares in (self._covariance, self._precision):
+            squares.reset(assets)
+        for column in (self._mean, self._residual, self._spoke):
             column[assets] = 0
         self._ticks[assets] = 0.0
 
     def _compare(self, assets: NDArray[np.int64]) -> Compared:
-        present = self._present(assets)
-        values = np.where(present, self._value[assets], 0.0)
-        own_row = np.arange(MEMBERS)
-        spread = np.sqrt(self._covariance[assets[:, None], own_row, own_row])
-        z = np.divide(values - self._mean[assets], spread, where=spread > 0.0, out=values * 0.0)
-        precision = self._precision[assets]
-        own = np.diagonal(precision, axis1=1, axis2=2)
+        widths = list(self._widths(assets))
+        seats = max(width for _, width in widths)
+        present = self._present(assets)[:, :seats]
+        values = np.where(present, self._value[assets, :seats], 0.0)
+        spread = np.sqrt(self._covariance.diagonals(assets, seats))
+        off = values - self._mean[assets, :seats]
+        z = np.divide(off, spread, where=spread > 0.0, out=np.zeros_like(values))
         z[~present] = 0.0
-        joint = np.matmul(precision, np.clip(z, -50.0, 50.0)[:, :, None])[:, :, 0]
+        z = np.minimum(np.maximum(z, -50.0), 50.0)
+        joint, own = np.zeros_like(z), np.zeros(z.shape, dtype=np.float32)
+        for some, width in widths:
+            precision = self._precision.take(assets[some], width)
+            own[some, :width] = np.diagonal(precision, axis1=1, axis2=2)
+            joint[some, :width] = np.matmul(precision, z[some, :width, None])[:, :, 0]
         known = (self._ticks[assets] >= _KNOWN_AFTER_TICKS)[:, None] & (own > 0.0)
-        known &= self._judged[assets] & present
+        known &= self._judged[assets, :seats] & present
         residual = np.divide(joint, own, where=known, out=np.zeros_like(joint))
-        smoothed = self._residual[assets]
+        smoothed = self._residual[assets, :seats]
         smoothed += (residual - smoothed) / _SMOOTHING_TICKS
         smoothed[~known] = 0.0
-        self._residual[assets] = smoothed
+        self._residual[assets, :seats] = smoothed
         evidence = np.abs(smoothed) * np.sqrt(own)
-        return Compared(
-            assets, np.where(present, self._rows[assets], 0) - 1, values, smoothed, evidence
-        )
+        rows = np.where(present, self._rows[assets, :seats], 0) - 1
+        return Compared(assets, rows, values, smoothed, evidence)
 
     def _refit(self, assets: NDArray[np.int64]) -> None:
-        covariance = self._covariance[assets]
+        for some, width in self._widths(assets):
+            self._invert(assets[some], width)
+
+    def _invert(self, assets: NDArray[np.int64], width: int) -> None:
+        covariance = self._covariance.take(assets, width)
         spread = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
         inverse = np.divide(1.0, spread, where=spread > 0.0, out=np.zeros_like(spread))
         correlation = covariance * inverse[:, :, None] * inverse[:, None, :]
         # A channel that never moved, is silent, or an empty slot is unrelated to all others.
-        absent = self._absent[assets]
+        absent = self._absent[assets, :width]
         correlation[absent[:, :, None] | absent[:, None, :]] = 0.0
         alone = np.where((spread > 0.0) & ~absent, _RIDGE, 1.0)
-        correlation += alone[:, :, None] * np.eye(MEMBERS)
-        self._precision[assets] = np.linalg.inv(correlation)
+        correlation += alone[:, :, None] * np.eye(width)
+        self._precision.put(assets, np.linalg.inv(correlation))

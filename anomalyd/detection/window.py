@@ -1,7 +1,9 @@
 """The rolling windows: the last readings of every channel, and what was expected of them.
 
-The source of truth of a channel's recent past, and what alerts show of it. Owned by
-the pipeline thread: no locks.
+The source of truth of a channel's recent past, and what alerts show of it. Of a reading's time, the
+seconds since the one before are kept, in single precision: half the memory, and as exact as seconds
+since 1970 are in double precision for steps of up to 4 s; across a silence of a day, what was
+before it may be off by 4 ms. The newest time is exact. Owned by the pipeline thread: no locks.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Windows:
 
     def __init__(self, capacity: int, length: int) -> None:
         self.length = length
-        self._times = np.zeros((capacity, length))
+        self._since = np.zeros((capacity, length), dtype=np.float32)
+        self._newest = np.zeros(capacity)
         self._values = np.zeros((capacity, length))
         self._expected = np.zeros((capacity, length), dtype=np.float32)
         self._count = np.zeros(capacity, dtype=np.int64)
@@ -48,10 +51,11 @@ class Windows:
         """(B, length - 1) times and values before the newest, oldest first, and (B,) how many of
         them, the newest, there are."""
         count = self._count[rows]
-        slots = (count[:, None] - self.length + np.arange(self.length - 1)) % self.length
+        slots = (count[:, None] - self.length + np.arange(self.length)) % self.length
         at = rows[:, None], slots
         filled = np.clip(count - 1, 0, self.length - 1)
-        return self._times[at], self._values[at], filled
+        times = _times(self._newest[rows], self._since[at])
+        return times[:, :-1], self._values[at][:, :-1], filled
 
     def append(
         self, rows: Rows, times: Floats, values: Floats, expected: Floats, replace: Flags
@@ -60,7 +64,11 @@ class Windows:
         where `replace`."""
         count = self._count[rows] + ~replace
         at = rows, (count - 1) % self.length
-        self._times[at] = times
+        since = times - self._newest[rows]
+        if np.count_nonzero(replace):
+            since += np.where(replace, self._since[at], 0.0)
+        self._since[at] = since
+        self._newest[rows] = times
         self._values[at] = values
         self._expected[at] = expected
         self._count[rows] = count
@@ -71,7 +79,15 @@ class Windows:
         kept = min(count, readings, self.length)
         slots = np.arange(count - kept, count) % self.length
         return Recent(
-            self._times[row, slots],
+            _times(self._newest[row : row + 1], self._since[row : row + 1, slots])[0],
             self._values[row, slots],
             self._expected[row, slots].astype(np.float64),
         )
+
+
+def _times(newest: Floats, since: NDArray[np.float32]) -> Floats:
+    """(B, n) times of readings, oldest first, the last of them `newest` (B,); `since`: (B, n)
+    seconds from the one before each."""
+    back = np.zeros(since.shape)
+    np.cumsum(since[:, :0:-1], axis=1, dtype=np.float64, out=back[:, 1:])
+    return newest[:, None] - back[:, ::-1]

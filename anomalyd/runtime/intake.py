@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -42,14 +42,38 @@ class _Route:
     """What is known of one topic, or of the few that stand for the same channels."""
 
     reader: StreamReader
-    match: Match
+    channel: str
+    """what it is called, and its labels: those of a `Match`, without an object of its own"""
+    labels: dict[str, str]
     decode: Callable[[bytes, str], Decoded | Series]
     place: str
     """what those topics have in common"""
     topics: tuple[str, ...] = ()
     """the others than `place`: none, mostly, and of a hundred thousand a set each would be dear"""
-    rows: dict[str, int] = field(default_factory=dict)
-    """field of the payload -> row"""
+    row: int | None = None
+    """of the payload's own value, the field "": all that most topics have"""
+    fields: dict[str, int] | None = None
+    """the others -> row; None: there are none, and a hundred thousand dicts would be dear"""
+
+    def find(self, name: str) -> int | None:
+        """Row of a field; None where it has none yet."""
+        if not name:
+            return self.row
+        return self.fields.get(name) if self.fields else None
+
+    def known(self) -> dict[str, int]:
+        """Field -> row, of all."""
+        fields = self.fields or {}
+        return fields if self.row is None else {"": self.row, **fields}
+
+    def place_at(self, name: str, row: int) -> None:
+        """The field has this row."""
+        if not name:
+            self.row = row
+        elif self.fields is None:
+            self.fields = {name: row}
+        else:
+            self.fields[name] = row
 
 
 class _Batch(NamedTuple):
@@ -71,7 +95,8 @@ class Intake:
         self._pipeline = pipeline
         self.skew = Skew(pipeline.table.capacity, max_skew_s)
         self._routes: dict[str, _Route] = {}
-        self._topic_of: dict[int, str] = {}
+        self._topic_of = [""] * pipeline.table.capacity
+        """row -> the topic that it speaks on, "" where nobody knows; half as large as a dict"""
         self._heard = np.zeros(pipeline.table.capacity)
         self._sparse = Sparse(log, _TELL_EVERY_S)
         self._full = False
@@ -110,7 +135,8 @@ class Intake:
                 continue
             time = decoded.time
             for name, value in decoded.fields:
-                row = route.rows.get(name)
+                fields = route.fields
+                row = route.row if not name else fields.get(name) if fields else None
                 if row is None:
                     row = self._open(message, route, name)
                     if row is None:
@@ -142,7 +168,7 @@ class Intake:
         self._dead.pop(row, None)
         self.skew.forget(row)
         # Its topic's other channels are found again when they speak.
-        place = self._topic_of.pop(row, "")
+        place, self._topic_of[row] = self._topic_of[row], ""
         route = self._routes.get(place)
         self._leave_node(row, place)
         for topic in (place, *route.topics) if route else ():
@@ -159,8 +185,8 @@ class Intake:
 
     def topics(self) -> dict[str, str]:
         """Channel -> the topic that it speaks on."""
-        table = self._pipeline.table
-        return {table[row].name: topic for row, topic in self._topic_of.items()}
+        found = ((channel, self._topic_of[row]) for row, channel in self._pipeline.table.listing())
+        return {channel.name: topic for channel, topic in found if topic}
 
     def ahead_s(self) -> dict[str, float]:
         """Channel -> how far its times are ahead of the host's clock, of those that told any."""
@@ -180,7 +206,7 @@ class Intake:
 
     def topic(self, row: int) -> str:
         """What the channel speaks on; "" where nobody knows."""
-        return self._topic_of.get(row, "")
+        return self._topic_of[row]
 
     def reopen(self, topic: str, name: str) -> int | None:
         """Row of a channel that spoke before a restart; None where no stream makes it any more, or
@@ -228,9 +254,9 @@ class Intake:
             found = list(zip(decoded.names, decoded.values, decoded.times, strict=True))
         else:
             found = [(name, value, decoded.time) for name, value in decoded.fields]
-        known = route.rows
         opened = [
-            known[name] if name in known else self._open(message, route, name) for name, *_ in found
+            self._open(message, route, name) if (row := route.find(name)) is None else row
+            for name, *_ in found
         ]
         rows = [row for row in opened if row is not None]
         if stream.retained == "use":
@@ -262,7 +288,8 @@ class Intake:
             place = reader.place(topic)
             route = self._routes.get(place)
             if route is None:
-                return _Route(reader, match, self._decoders[reader.index], place)
+                decode = self._decoders[reader.index]
+                return _Route(reader, match.channel, match.labels, decode, place)
             # Of the known types only: the reader has refused all others.
             self._remember(route, topic)
             return route
@@ -306,12 +333,12 @@ class Intake:
             self._die(series.dead, message.arrived)
         for field_, reason in series.refused:
             self._refuse(reason, message, f"field {field_!r:.60} of the message")
-        found = list(map(route.rows.get, series.names))
+        found = list(map(route.known().get, series.names))
         if None in found:
             for name in dict.fromkeys(series.names):
-                if name not in route.rows:
+                if route.find(name) is None:
                     self._open(message, route, name, series.units.get(name, ""))
-            found = list(map(route.rows.get, series.names))
+            found = list(map(route.known().get, series.names))
         placed = [row for row in found if row is not None]
         if self._dead:
             for row in placed:
@@ -333,18 +360,17 @@ class Intake:
 
     def _open(self, message: Message, route: _Route, name: str, unit: str = "") -> int | None:
         try:
-            channel = route.reader.channel(route.match, name, unit)
+            channel = route.reader.channel(Match(route.channel, route.labels), name, unit)
         except Refused as refused:
             self._refuse(refused.reason, message, str(refused))
             return None
         row = self._pipeline.table.find(channel.name)
         if row is None:
             row = self._pipeline.add(channel)
-        elif row in route.rows.values():
+        elif row in route.known().values():
             self._refuse("name", message, f"two of its fields would be channel {channel.name}")
             return None
-        elif self._topic_of.get(row, route.place) != route.place:
-            other = self._topic_of[row]
+        elif (other := self._topic_of[row] or route.place) != route.place:
             what = f"channel {channel.name} is {other} already; give its stream a `channel`"
             self._refuse("name", message, what)
             return None
@@ -352,7 +378,7 @@ class Intake:
             self._overflow(message)
             return None
         # Only a topic with a channel is remembered: a million others leave no trace.
-        route.rows[name] = row
+        route.place_at(name, row)
         self._remember(route, message.topic)
         self._place(row, route.place)
         return row

@@ -37,6 +37,7 @@ from anomalyd.model.asset_predictor import AssetPredictor
 from anomalyd.model.predictor import Predictor
 from anomalyd.runtime.alerts import Alert, Crossing
 from anomalyd.runtime.limits import Standing
+from anomalyd.runtime.older_state import renewed
 from anomalyd.runtime.open_alerts import OpenAlert
 from anomalyd.runtime.pipeline import Pipeline
 from anomalyd.settings import Stream
@@ -151,6 +152,7 @@ def recall(pipeline: Pipeline, streams: Sequence[Stream], memory: Memory, now_s:
 
     `now_s`: when alerts of channels that don't go on are cleared.
     """
+    memory = Memory(renewed(memory.arrays), memory.facts)
     kinds, facts = _Kinds(pipeline), memory.facts
     for kind, ours in (
         ("channel", kinds.channel),

@@ -74,7 +74,8 @@ def _scaling(few: int, many: int, readings: int, pairs: int) -> Callable[[Path],
         scale = scaling.measure_cost(few=few, many=many, readings=readings, pairs=pairs)
         print(
             f"scaling: {scale.few_us:.1f} us a reading at {few} channels, {scale.many_us:.1f} us "
-            f"at {many}, ratio {scale.ratio:.2f} (to reach: 1.3)"
+            f"at {many}, ratio {scale.ratio:.2f} (to reach: 1.3); {scale.young_us:.1f} us for the "
+            f"first readings of a channel"
         )
         return scale.ratio <= 1.3
 

@@ -103,3 +103,15 @@ def test_a_channel_that_is_forgotten_begins_anew() -> None:
     profiles.reset(ONE)
     assert [False, True] == profiles.known(rows).tolist()
     assert profiles.at(rows, np.full((1, 2), MONDAY))[0] == pytest.approx([0.0, 5.0], abs=0.6)
+
+
+def test_working_days_leave_weekends_untouched() -> None:
+    """Forgotten or not: until the first weekend they weigh nothing, and afterwards are zeros."""
+    profiles, two = Profiles(2), np.array([0, 1])
+    profiles.reset(two)
+    times, interval_s = np.array([MONDAY, SATURDAY]), np.full(2, STEP_S)
+    profiles.learn(two, times, np.ones(2), interval_s)
+    assert [True, False] == profiles._workdays.any(axis=1).tolist()
+    assert [False, True] == profiles._weekends.any(axis=1).tolist()
+    profiles.reset(two)
+    assert not (profiles._workdays.any() or profiles._weekends.any())

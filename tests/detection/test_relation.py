@@ -230,6 +230,20 @@ def test_one_member_too_many_is_not_compared() -> None:
     assert [False] * MEMBERS + [True] == np.isnan(plant.residual(MEMBERS + 1)).tolist()
 
 
+@pytest.mark.parametrize("members", [5, 12])
+def test_a_large_asset_beside_a_small_one_changes_nothing(members: int) -> None:
+    """What comes of an asset doesn't depend, in any bit, on who else is in the round."""
+    alone, beside = Plant(members), Plant(members)
+    others = CAPACITY - members if members < 12 else MEMBER_COUNT
+    for row in range(members, members + others):
+        beside.relations.join(row, 1)
+    values = machine(KNOWN, members + others)
+    alone.live(values[:, :members])
+    beside.live(values)
+    assert alone.residual(members).tolist() == beside.residual(members).tolist()
+    assert not np.isnan(beside.residual(members)).any()
+
+
 def test_assets_are_compared_each_for_itself() -> None:
     """Two machines in one batch say what each would say alone."""
     plant = Plant()

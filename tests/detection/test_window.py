@@ -1,6 +1,7 @@
 """The windows' rules: of every channel the newest readings, oldest first, and nothing else."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,3 +73,30 @@ def test_a_channel_that_is_forgotten_has_no_past() -> None:
     assert windows.recent(0, LENGTH).values.tolist() == []
     append(windows, 0, 3.0, 4.0)
     assert [4.0] == windows.recent(0, LENGTH).values.tolist()
+
+
+@pytest.mark.parametrize("step_s", [0.1, 1.0, 3.7])
+def test_times_are_as_exact_as_they_came(step_s: float) -> None:
+    """Though only the seconds between them are kept, also behind what was replaced, and those of
+    other channels' readings are told for all at once."""
+    windows, times = Windows(CAPACITY, LENGTH), 1_700_000_000.123 + step_s * np.arange(7.0)
+    for time_s in times.tolist():
+        append(windows, 1, time_s - 0.05 * step_s, 2.0)
+        append(windows, 1, time_s, 3.0, replace=True)
+    assert times[-LENGTH:].tolist() == windows.recent(1, LENGTH).times.tolist()
+    before, values, filled = windows.before_last(np.array([1]))
+    assert times[-LENGTH:-1].tolist() == before[0].tolist()
+    assert ([3.0] * (LENGTH - 1), [LENGTH - 1]) == (values[0].tolist(), filled.tolist())
+
+
+def test_a_long_silence_costs_milliseconds() -> None:
+    """What was before it is told to 4 ms a day, what is behind it exactly."""
+    windows, times = (
+        Windows(CAPACITY, LENGTH),
+        1_700_000_000.123 + np.array([0.0, 86400.7, 86401.7]),
+    )
+    for time_s in times.tolist():
+        append(windows, 0, time_s, 1.0)
+    told = windows.recent(0, LENGTH).times
+    assert times[1:].tolist() == told[1:].tolist()
+    assert abs(times[0] - told[0]) <= 0.004
