@@ -207,17 +207,19 @@ class Tails:
 
     def _with_queue(self, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """The same, with all of their queues."""
-        above, queue = self._above.take(rows, 0), self._queue.take(rows, 0).astype(np.intp)
-        moved = np.maximum(queue.max(axis=-1) - (BINS - 1), 0)
+        above, queue = self._above.take(rows, 0), self._queue.take(rows, 0)
+        moved = np.maximum(queue.max(axis=-1).astype(np.intp) - (BINS - 1), 0)
         _move(above, moved)
         taken = queue != _NOTHING
-        fresh = taken.sum(axis=-1)
+        fresh = np.count_nonzero(taken, axis=-1)
         forgets = np.where(self._count.take(rows, 0) > MEMORY, fresh, 0)
         above *= ((1.0 - 1.0 / MEMORY) ** forgets)[..., None]
-        depth = BINS - 1 - np.maximum(queue - moved[..., None], 0)
-        cell = np.arange(fresh.size).reshape(fresh.shape)[..., None] * BINS + depth
-        added = np.bincount(cell[taken], minlength=fresh.size * BINS)
-        above += added.reshape(above.shape).cumsum(axis=-1)
+        place = np.maximum(queue - moved.astype(np.int8)[..., None], np.int8(0))
+        # What is no value is counted in a cell behind the others: cheaper than to leave it out.
+        depth = np.where(taken, np.int8(BINS - 1) - place, np.int8(BINS))
+        cell = np.arange(fresh.size).reshape(fresh.shape)[..., None] * (BINS + 1) + depth
+        added = np.bincount(cell.ravel(), minlength=fresh.size * (BINS + 1))
+        above += added.reshape(*fresh.shape, BINS + 1)[..., :BINS].cumsum(axis=-1)
         return above, moved
 
     def _settle(self, rows: Rows, above: NDArray[np.float32], moved: NDArray[np.intp]) -> None:
