@@ -649,7 +649,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
         own = ENV_PREFIX + key.upper().replace(".", "__")
         said = own if own in os.environ else key
         if problem["type"] == "extra_forbidden":
-            yield f"{said} is not a setting{_nearest(str(problem['loc'][-1]))}"
+            yield f"{said} is not a setting{_nearest(problem['loc'])}"
         elif problem["type"] == "missing":
             yield f"{key} is missing"
         elif isinstance(problem["input"], dict) or "password" in key or "token" in key:
@@ -667,7 +667,8 @@ def _wanted(problem: ErrorDetails) -> str:
     return f"must be {allowed(field)}"
 
 
-def _field(location: tuple[int | str, ...]) -> FieldInfo | None:
+def _section(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """What the last part of `location` is a key of, where it is one of ours."""
     section: type[BaseModel] = Settings
     for part in location[:-1]:
         if isinstance(part, int):
@@ -677,16 +678,28 @@ def _field(location: tuple[int | str, ...]) -> FieldInfo | None:
             if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
                 return None
             section = kind
-    name = str(location[-1])
-    field = section.model_fields.get(name)
+    return section
+
+
+def _field(location: tuple[int | str, ...]) -> FieldInfo | None:
+    section = _section(location)
+    field = section.model_fields.get(str(location[-1])) if section else None
     return None if field is None or isinstance(field.default, BaseModel | tuple) else field
 
 
-def _nearest(key: str) -> str:
-    known = {name.rsplit(".", 1)[-1] for name, _, _ in flatten(Settings.model_construct())}
-    known |= set(Settings.model_fields) | set(Stream.model_fields)
-    nearest = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
+def _nearest(location: tuple[int | str, ...]) -> str:
+    """A key of the same section first; then one of that name, or nearly, in another."""
+    key, section = str(location[-1]), _section(location)
+    own = list(section.model_fields) if section else []
+    elsewhere = sorted(name for name, _, _ in flatten(Settings.model_construct()))
+    last = {name.rpartition(".")[2] for name in elsewhere} | set(Stream.model_fields)
+    found = (
+        difflib.get_close_matches(key, own, 1)
+        or [name for name in own if name.startswith(key)]
+        or [name for name in elsewhere if name.endswith(f".{key}")]
+        or difflib.get_close_matches(key, last | set(Settings.model_fields), 1)
+    )
+    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def _is_there(credential: Path) -> bool:

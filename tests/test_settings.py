@@ -244,6 +244,11 @@ def test_beyond_this_machine_needs_token_and_tls_or_a_word(tmp_path: Path) -> No
     [
         ("[mqtt]\nhst = 'x'\n", "mqtt.hst is not a setting; did you mean host?"),
         ("[mqttt]\nhost = 'x'\n", "mqttt is not a setting; did you mean mqtt?"),
+        ("[state]\ndir = 'x'\n", "state.dir is not a setting; did you mean directory?"),
+        (
+            "[metrics]\nport = 1\n",
+            "metrics.port is not a setting; did you mean http.port or mqtt.port?",
+        ),
         (
             "[[streams]]\ntopic = 'a'\ninterval = 1.0\n",
             "streams.0.interval is not a setting; did you mean interval_s?",

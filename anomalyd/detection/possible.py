@@ -41,8 +41,8 @@ class Possible:
 
     def explain(
         self, rows: Rows, values: Floats, late: Flags, again: Flags
-    ) -> tuple[Codes, Mapping[str, int]]:
-        """Readings that are no data: (B,) kinds of their verdicts, and how many for each reason.
+    ) -> tuple[Codes, Mapping[str, Rows]]:
+        """Readings that are no data: (B,) kinds of their verdicts, and for each reason the rows.
         `late`: not newer than the one before; `again`: of those, the same one."""
         finite = np.abs(values) <= LARGEST_VALUE
         outside = finite & ~late & self._outside(rows, values)
@@ -54,8 +54,8 @@ class Possible:
             "range": outside,
             "rate": finite & ~late & ~outside,
         }
-        counts = {reason: int(chosen.sum()) for reason, chosen in reasons.items()}
-        return kinds.astype(np.int8), {each: count for each, count in counts.items() if count}
+        found = {reason: rows[chosen] for reason, chosen in reasons.items()}
+        return kinds.astype(np.int8), {each: those for each, those in found.items() if those.size}
 
     def _outside(self, rows: Rows, values: Floats) -> Flags:
         low, high = self._range[rows].T

@@ -117,6 +117,8 @@ class Pipeline:
         self._warmup_readings = channels.warmup_readings
         self.table = ChannelTable(capacity)
         self.rejected: Counter[str] = Counter()
+        self.rejected_of: dict[str, str] = {}
+        """by reason, the channel that was the last"""
         self.readings_scored = 0
         self._rules = alerts
         self._streams = streams
@@ -558,9 +560,11 @@ class Pipeline:
         rows, values = readings.rows, readings.values
         again = late & (readings.times == self._cadence.last_s(rows))
         again &= values == self._windows.last(rows)
-        verdicts.kind[at], counts = self._possible.explain(rows, values, late, again)
+        verdicts.kind[at], found = self._possible.explain(rows, values, late, again)
         verdicts.state[at] = self._states.shown(rows, readings.times)
-        self.rejected.update(counts)
+        for reason, those in found.items():
+            self.rejected[reason] += those.size
+            self.rejected_of[reason] = self.table[int(those[-1])].name
 
     def _score_round(
         self,

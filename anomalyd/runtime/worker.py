@@ -311,7 +311,9 @@ class Worker:
             lost["repeated"] = self._journal.receipts.repeated
         lost["inbox"], lost["overload"] = self._inbox.dropped, self._inbox.shed
         for reason, count in (lost - self._told).items():
-            log.warning("rejected reason=%s count=%d", reason, count)
+            of = self._pipeline.rejected_of.get(reason)
+            whose = f" the last of channel={of}" if of else ""
+            log.warning("rejected reason=%s count=%d%s", reason, count, whose)
         self._told = lost
 
     def _keep_house(self) -> None:

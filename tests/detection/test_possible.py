@@ -42,11 +42,12 @@ def test_each_has_one_reason() -> None:
     values = np.array([np.nan, 1.0, 1.0, 9.0, 3.0, 9.0])
     late = np.array([True, True, True, False, False, True])
     again = np.array([False, True, False, False, False, False])
-    kinds, counts = bounded().explain(ROWS, values, late, again)
+    kinds, found = bounded().explain(ROWS, values, late, again)
     expected = [Kind.VALUE, Kind.LATE, Kind.LATE, Kind.RANGE, Kind.RANGE, Kind.LATE]
     assert expected == kinds.tolist()
+    counts = {reason: rows.size for reason, rows in found.items()}
     assert {"value": 1, "duplicate": 1, "late": 2, "range": 1, "rate": 1} == counts
-    assert ROWS.size == sum(counts.values())
+    assert sorted(ROWS.tolist()) == sorted(np.concatenate(list(found.values())).tolist())
 
 
 def test_a_row_has_the_bounds_of_its_new_channel() -> None:

@@ -111,6 +111,7 @@ def test_what_is_later_than_the_tolerance_is_left_out() -> None:
         wait_until(lambda: parts.pipeline.readings_scored == 3)
     values = [value for outcome in outcomes for value in outcome.verdicts.values.tolist()]
     assert ([0.0, 2.0, 1.0, 2.6], {"late": 1}) == (values, parts.pipeline.rejected)
+    assert {"late": "x"} == parts.pipeline.rejected_of
 
 
 def test_what_comes_out_of_order_is_scored_in_order() -> None:
