@@ -41,6 +41,8 @@ class Attempt:
     scored: int
     behind_s: float
     """until all were scored, behind the last one sent"""
+    cpu_us: float
+    """of the daemon, a reading of the second half"""
 
     @property
     def held(self) -> bool:
@@ -48,16 +50,27 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Held:
-    """Readings a second."""
+class Bare:
+    """The bare subscriber at its highest rate."""
 
-    bare: float
+    rate: float
+    """messages a second"""
+    cpu_us: float
+    """a message"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the daemon held, beside what the bare subscriber takes."""
+
+    bare: Bare
     tried: tuple[Attempt, ...]
 
     @property
-    def rate(self) -> float:
-        """The highest that was held; 0 = none."""
-        return max((each.rate for each in self.tried if each.held), default=0.0)
+    def highest(self) -> Attempt | None:
+        """None: none was held."""
+        held = [each for each in self.tried if each.held]
+        return max(held, key=lambda each: each.rate, default=None)
 
 
 @dataclass(frozen=True)
@@ -71,38 +84,43 @@ class Latency:
     """of a message through the broker"""
 
 
-def bare_rate(directory: Path, channels: int, seconds: float = 1.0) -> float:
-    """Messages a second that a bare subscriber takes of a flood."""
+def bare_on(directory: Path, channels: int, seconds: float = 1.0) -> Bare:
+    """What a bare subscriber takes of a flood."""
     with (
         running(Mosquitto(directory, ingest.OPEN)) as broker,
         ingest.subscriber(broker.port, 0) as bare,
         ingest.speaking(broker.port, channels, 0, _FLOOD, seconds) as plant,
     ):
-        began = time.monotonic()
+        began, before_s = time.monotonic(), ingest.cpu_s(bare.pid)
         sent, _ = ingest.stretch(plant)
         while ingest.ask(bare) < sent:
             time.sleep(0.02)
-        return sent / (time.monotonic() - began)
+        spent_s = ingest.cpu_s(bare.pid) - before_s
+        return Bare(sent / (time.monotonic() - began), 1e6 * spent_s / sent)
 
 
 def measure(directory: Path, channels: int, seconds: float, rates: list[float]) -> Held:
     """Try these shares of the bare subscriber's highest rate until one is held."""
-    bare = bare_rate(directory, channels)
+    bare = bare_on(directory, channels)
     tried = []
     for number, share in enumerate(rates):
         folder = directory / str(number)
         folder.mkdir()
-        rate = share * bare
+        rate = share * bare.rate
         with (
             running(Mosquitto(folder, ingest.OPEN)) as broker,
-            ingest.daemon_on(folder, broker.port) as (_, http),
+            ingest.daemon_on(folder, broker.port) as (daemon, http),
             ingest.speaking(broker.port, channels, 0, rate, seconds / 2) as plant,
         ):
-            sent = sum(ingest.stretch(plant)[0] for _ in range(2))
+            first, _ = ingest.stretch(plant)
+            before_s = ingest.cpu_s(daemon.pid)
+            second, _ = ingest.stretch(plant)
             ended = time.monotonic()
             behind_s = ingest.settle(http) - ended
+            spent_s = ingest.cpu_s(daemon.pid) - before_s
             scored = int(ingest.metric(http, ingest.SCORED))
-            tried.append(Attempt(rate, sent, scored, behind_s))
+            cpu_us = 1e6 * spent_s / second
+            tried.append(Attempt(rate, first + second, scored, behind_s, cpu_us))
         if tried[-1].held:
             break
     return Held(bare, tuple(tried))

@@ -95,11 +95,11 @@ def measure(
         stretch(plant)
         settle(http)
         before, heard = metric(http, SCORED), ask(bare)
-        cpu = _cpu_s(daemon.pid), _cpu_s(bare.pid)
+        cpu = cpu_s(daemon.pid), cpu_s(bare.pid)
         sent, took_s = stretch(plant)
         settle(http)
         messages = ask(bare) - heard
-        spent = _cpu_s(daemon.pid) - cpu[0], _cpu_s(bare.pid) - cpu[1]
+        spent = cpu_s(daemon.pid) - cpu[0], cpu_s(bare.pid) - cpu[1]
         scored = int(metric(http, SCORED) - before)
     us = 1e6 * spent[0] / scored, 1e6 * spent[1] / messages
     return IngestCost(sent, scored, took_s, *us)
@@ -196,6 +196,7 @@ def metric(http: int, name: str) -> float:
     return float(found[1]) if found else -1.0
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
