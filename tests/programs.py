@@ -48,6 +48,33 @@ def free_port() -> int:
         return port
 
 
+def certify(folder: Path) -> Path:
+    """An authority in `folder`, and what it has signed for a broker and for a daemon: ca, broker
+    and daemon, each .crt and .key."""
+    new = ("req", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    _openssl(folder, *new, "-x509", "-subj", "/CN=plant", "-keyout", "ca.key", "-out", "ca.crt")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name in ("broker", "daemon"):
+        _openssl(folder, *new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "csr")
+        _openssl(
+            folder, "x509", "-req", "-in", "csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+            "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", f"{name}.crt",
+        )  # fmt: skip
+    return folder
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    command = [require("openssl", "openssl"), *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def tls_listener(port: int, certificates: Path, *more: str) -> str:
+    """Lines of mosquitto's configuration, with what `certify` made."""
+    lines = [f"listener {port} 127.0.0.1", f"certfile {certificates}/broker.crt"]
+    lines += [f"keyfile {certificates}/broker.key", f"cafile {certificates}/ca.crt", *more]
+    return "\n".join(lines) + "\n"
+
+
 class Mosquitto:
     """A real mosquitto on a loopback port that it keeps across `stop`, `kill` and `start`.
 

@@ -14,12 +14,13 @@ from tests.benchmarks import batched, hold, ingest, scaling, scrape, training
 
 
 def _ingest(
-    channels: int, rate: float, limit: float, qos: int = 0, shape: str = "json"
+    channels: int, rate: float, limit: float, qos: int = 0, tls: bool = False
 ) -> Callable[[Path], bool]:
     def row(directory: Path) -> bool:
-        cost = ingest.measure(directory, channels, rate, seconds=10.0, qos=qos, shape=shape)
+        cost = ingest.measure(directory, channels, rate, seconds=10.0, qos=qos, tls=tls)
+        over = ", TLS" if tls else ""
         print(
-            f"{channels} channels, QoS {qos}, {shape}, {rate:.0f} a second, {cost.scored} of "
+            f"{channels} channels, QoS {qos}{over}, {rate:.0f} a second, {cost.scored} of "
             f"{cost.sent} readings scored: daemon {cost.daemon_us:.1f} us CPU a reading, bare paho "
             f"subscriber {cost.bare_us:.1f} us CPU a message, ratio {cost.ratio:.2f} "
             f"(to reach: {limit})"
@@ -134,7 +135,9 @@ _ROWS: Mapping[str, Callable[[Path], bool]] = {
     "ingest": _ingest(1000, 15_000.0, 1.2),
     "ingest-10000": _ingest(10_000, 15_000.0, 1.2),
     "ingest-slow": _ingest(1000, 2000.0, 1.5),
-    "ingest-qos1": _ingest(1000, 2000.0, 1.15, qos=1),
+    "ingest-qos1": _ingest(1000, 15_000.0, 1.15, qos=1),
+    "ingest-qos1-slow": _ingest(1000, 2000.0, 1.15, qos=1),
+    "ingest-tls": _ingest(1000, 15_000.0, 1.2, tls=True),
     "batched": _batched,
     "hold": _hold,
     "latency": _latency,

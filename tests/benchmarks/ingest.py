@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.programs import Mosquitto, free_port, running
+from tests.programs import Mosquitto, certify, free_port, running, tls_listener
 
 _BARE = """
 import sys
@@ -33,6 +33,8 @@ def received(client, data, message):
     count += 1
 count = 0
 client.on_connect, client.on_subscribe, client.on_message = connected, subscribed, received
+if sys.argv[3]:
+    client.tls_set(sys.argv[3])
 client.connect("127.0.0.1", int(sys.argv[1]))
 client.loop_start()
 for line in sys.stdin:
@@ -43,6 +45,7 @@ _DAEMON = """
 [mqtt]
 port = {broker}
 qos = {qos}
+{tls}
 [[streams]]
 {stream}
 interval_s = 1.0
@@ -82,14 +85,23 @@ class IngestCost:
 
 
 def measure(
-    directory: Path, channels: int, rate: float, seconds: float, qos: int = 0, shape: str = "json"
+    directory: Path,
+    channels: int,
+    rate: float,
+    seconds: float,
+    qos: int = 0,
+    shape: str = "json",
+    tls: bool = False,
 ) -> IngestCost:
     """`rate`: readings a second, for `seconds` to warm up and for as long to count. The bare
-    subscriber acknowledges as paho does, at once; the daemon when readings would survive."""
+    subscriber acknowledges as paho does, at once; the daemon when readings would survive. `tls`:
+    both listen over it; the plant speaks without."""
+    port, trusts = free_port(), str(certify(directory) / "ca.crt") if tls else ""
+    config = OPEN + (tls_listener(port, directory) if tls else "")
     with (
-        running(Mosquitto(directory, OPEN)) as broker,
-        subscriber(broker.port, qos) as bare,
-        daemon_on(directory, broker.port, qos, shape) as (daemon, http),
+        running(Mosquitto(directory, config)) as broker,
+        subscriber(port if tls else broker.port, qos, trusts) as bare,
+        daemon_on(directory, port if tls else broker.port, qos, shape, trusts) as (daemon, http),
         speaking(broker.port, channels, qos, rate, seconds, shape) as plant,
     ):
         stretch(plant)
@@ -105,20 +117,23 @@ def measure(
     return IngestCost(sent, scored, took_s, *us)
 
 
-def subscriber(port: int, qos: int) -> AbstractContextManager[Child]:
-    """The bare one."""
-    return _child("-c", _BARE, str(port), str(qos))
+def subscriber(port: int, qos: int, trusts: str = "") -> AbstractContextManager[Child]:
+    """The bare one; over TLS where it `trusts` an authority."""
+    return _child("-c", _BARE, str(port), str(qos), trusts)
 
 
 @contextmanager
 def daemon_on(
-    directory: Path, port: int, qos: int = 0, shape: str = "json"
+    directory: Path, port: int, qos: int = 0, shape: str = "json", trusts: str = ""
 ) -> Iterator[tuple[Child, int]]:
     """It and its HTTP port, once it is connected."""
     http = free_port()
     settings, stream = directory / "bench.toml", _STREAMS[shape]
     state = directory / "state"
-    settings.write_text(_DAEMON.format(broker=port, http=http, state=state, qos=qos, stream=stream))
+    tls = f'tls = true\nca_file = "{trusts}"' if trusts else ""
+    settings.write_text(
+        _DAEMON.format(broker=port, http=http, state=state, qos=qos, stream=stream, tls=tls)
+    )
     with _child("-m", "anomalyd", "run", "--config", str(settings), speaks=False) as daemon:
         deadline = time.monotonic() + 60
         while metric(http, "anomalyd_mqtt_connected") != 1.0:

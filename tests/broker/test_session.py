@@ -5,7 +5,6 @@ websockets, with MQTT 5, and to another broker where one fails. Real daemon, rea
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from anomalyd.demo.publisher import Message
 from tests.broker.daemon import PLANT, Daemon, publish, reading, scored_ever
 from tests.conftest import OPEN_TO_ALL
-from tests.programs import Mosquitto, free_port, require
+from tests.programs import Mosquitto, certify, free_port, tls_listener
 
 SCORED = "anomalyd_readings_scored_total"
 START_S = 1_700_000_000
@@ -158,32 +157,15 @@ def test_a_journal_that_fails_is_a_condition(tmp_path: Path, start_mosquitto: St
 # --- ways to the broker -------------------------------------------------------------------------
 
 
-def openssl(directory: Path, *arguments: str) -> None:
-    command = [require("openssl", "openssl"), *arguments]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an authority, and what it has signed for the broker and for a daemon."""
-    folder = tmp_path_factory.mktemp("certificates")
-    new = ("req", "-newkey", "rsa:2048", "-nodes", "-days", "2")
-    openssl(folder, *new, "-x509", "-subj", "/CN=plant", "-keyout", "ca.key", "-out", "ca.crt")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    for name in ("broker", "daemon"):
-        openssl(folder, *new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "csr")
-        openssl(
-            folder, "x509", "-req", "-in", "csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-            "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", f"{name}.crt",
-        )  # fmt: skip
-    return folder
+    return certify(tmp_path_factory.mktemp("certificates"))
 
 
 def listener(port: int, certificates: Path, *more: str) -> str:
     """A second one, with TLS."""
-    lines = [f"listener {port} 127.0.0.1", f"certfile {certificates}/broker.crt"]
-    lines += [f"keyfile {certificates}/broker.key", f"cafile {certificates}/ca.crt", *more]
-    return WIDE + "\n".join(lines) + "\n"
+    return WIDE + tls_listener(port, certificates, *more)
 
 
 def test_tls(tmp_path: Path, start_mosquitto: Start, certificates: Path) -> None:
