@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -221,6 +221,33 @@ def test_plain_messages_are_taken_out_however_the_bytes_come(
     marks = [each[0] & (9 if each[0] & 2 else 1) for each in plain]
     assert marks == [each[-1] for each in taken]
     assert all(whole.endswith(each[:-1]) for whole, each in zip(plain, taken, strict=True))
+
+
+class Records(Stream):
+    """As over TLS: a record at a time, and it can tell what it has decrypted."""
+
+    def recv(self, size: int) -> bytes:
+        read = super().recv(size)
+        if read == b"reset":
+            raise ConnectionResetError
+        return read
+
+    def pending(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("end", [[], [b"", b""], [b"reset", b""]])
+def test_records_that_are_there_are_read_together(end: list[bytes]) -> None:
+    """Also those before the connection ends, which the next read tells."""
+    taken: list[bytes] = []
+    records = [published(b"t", bytes([number])) for number in range(40)]
+    sorting = BufferedSocket(Records([*records, *end]), lambda *about: taken.append(about[1]))
+    with suppress(BlockingIOError):
+        sorting.recv(1)
+    assert [bytes([number]) for number in range(40)] == taken
+    over = pytest.raises(BlockingIOError) if not end else nullcontext()
+    with over:
+        assert not sorting.recv(1)
 
 
 def test_what_is_no_packet_is_left_to_paho() -> None:

@@ -28,6 +28,8 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 _READ_AHEAD = 65_536
 _PACKETS_A_TURN = 1000
+_RECORD, _RECORDS_A_TURN = 16_384, 100
+"""the longest of TLS, and how many are read before what is in them is handed on"""
 _HELD_S = 0.005  # paho's turn goes on after that: it sends, and pings
 # The upper four bits are the type, the lower ones DUP, QoS and RETAIN.
 _PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
@@ -71,6 +73,7 @@ class BufferedSocket:
         self._connection = connection << _TICKET_CONNECTION
         self._properties = properties
         self._hold = hold
+        self._records = hasattr(behind, "pending")
         self._unread = bytearray()
         """what is no whole packet yet"""
         self._ahead = b""
@@ -83,7 +86,7 @@ class BufferedSocket:
             if self._hold():
                 time.sleep(_HELD_S)
                 raise BlockingIOError
-            read = self._socket.recv(_READ_AHEAD)
+            read = self._read()
             if not read:
                 return b""
             self._ahead, self._at = self._sort(read), 0
@@ -92,6 +95,22 @@ class BufferedSocket:
         start = self._at
         self._at = min(start + size, len(self._ahead))
         return self._ahead[start : self._at]
+
+    def _read(self) -> bytes:
+        """What is there; over TLS that is one record at a time, mostly one message."""
+        read: bytes = self._socket.recv(_READ_AHEAD)
+        if not self._records or not read:
+            return read
+        pieces = [read]
+        while len(pieces) < _RECORDS_A_TURN:
+            try:
+                more = self._socket.recv(_RECORD)
+            except OSError:  # nothing more yet, or what the next call will say again
+                break
+            if not more:
+                break
+            pieces.append(more)
+        return b"".join(pieces)
 
     def pending(self) -> int:
         """Bytes that can be had without asking the kernel."""
