@@ -448,6 +448,9 @@ class Service:
             f"mqtt: the broker refuses the subscription to {topic}"
             for topic in self._mqtt.refused_topics
         ]
+        if self._mqtt.refused_publish:
+            why = self._mqtt.refused_publish
+            degraded.append(f"mqtt: the broker refuses what is published: {why}")
         if not self._healthy()[0]:
             degraded.append("pipeline: no progress")
         if len(self._inbox) > self._inbox.capacity // 2:

@@ -54,6 +54,8 @@ def parse_text(text: str) -> float:
 def _iso(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):
         return np.nan
+    # These are seconds: 9999-12-31, which means "no time", is not to be taken for milliseconds.
+    return found if found < _LATEST else np.nan

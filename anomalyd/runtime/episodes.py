@@ -95,15 +95,20 @@ class Episodes:
 
     def _raise(self, alert: Alert, rows: Rows, readings: Floats, names: Mapping[int, str]) -> None:
         at = self._find(alert, rows, readings, names)
-        row = int(rows[at])
-        earlier = readings[np.searchsorted(rows, row) : at]
+        if at is None:  # of a silence: its last reading may be of any earlier batch
+            raised_s, row = _seconds(alert.started_at), _named(alert.channel, names)
+            earlier = readings[np.searchsorted(rows, row) : np.searchsorted(rows, row + 1)]
+            earlier = earlier[earlier[:, _TIME] < raised_s - _MS]
+        else:
+            raised_s, row = float(readings[at, _TIME]), int(rows[at])
+            earlier = readings[np.searchsorted(rows, row) : at]
         episode = Episode(
             row,
             alert.kind,
             alert.severity,
             alert.reason,
             alert.unit,
-            raised_s=float(readings[at, _TIME]),
+            raised_s=raised_s,
             score=alert.score,
             trace=np.concatenate((self._before(row), earlier))[-BEFORE:],
         )
@@ -111,15 +116,18 @@ class Episodes:
         self._followed.append(episode)
         self._open[alert.id] = episode
 
-    def _find(self, alert: Alert, rows: Rows, readings: Floats, names: Mapping[int, str]) -> int:
-        """The reading that raised the alert. The file may call its channel otherwise, so it is
-        known by its figures; the name decides where two channels have said the same."""
+    def _find(
+        self, alert: Alert, rows: Rows, readings: Floats, names: Mapping[int, str]
+    ) -> int | None:
+        """The reading that raised the alert; None where none of these did. The file may call its
+        channel otherwise, so it is known by its figures; the name decides where two channels have
+        said the same."""
         same = np.abs(readings[:, _TIME] - _seconds(alert.started_at)) <= _MS
         same &= readings[:, _VALUE] == alert.value
         if alert.limit is None:  # the score of the others is their own, not the reading's
             same &= readings[:, _SCORE] == alert.score
         found: list[int] = np.flatnonzero(same).tolist()
-        return max(found, key=lambda at: names[int(rows[at])].endswith(alert.channel))
+        return max(found, key=lambda at: names[int(rows[at])].endswith(alert.channel), default=None)
 
     def _before(self, row: int) -> Floats:
         """(n, 6) the last readings of earlier batches."""
@@ -186,6 +194,11 @@ class Episodes:
 def rank(episode: Episode) -> tuple[float, float, int]:
     """Sort key: the highest score first."""
     return -episode.score, episode.raised_s, episode.row
+
+
+def _named(channel: str, names: Mapping[int, str]) -> int:
+    """The row that the file calls so, or by a name that ends so."""
+    return max(names, key=lambda row: (names[row] == channel, names[row].endswith(channel)))
 
 
 def _seconds(moment: str) -> float:

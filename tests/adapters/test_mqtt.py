@@ -661,6 +661,26 @@ def test_a_refused_subscription_is_told_by_its_topic(
     assert ["topic=shut/# subscription refused by the broker: Unspecified error"] == caplog.messages
 
 
+def test_a_refused_alert_is_told(
+    start_mosquitto: Callable[[str], Mosquitto], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a connection, though its delivery is over: with MQTT 5 a broker says why."""
+    rules = tmp_path / "rules"
+    rules.write_text("topic read #\ntopic write anomalyd/main/status\n")
+    rules.chmod(0o644)
+    broker = start_mosquitto(f"allow_anonymous true\nacl_file {rules}\n")
+    settings = Mqtt(port=broker.port, version="5", clean_session=True)
+    with caplog.at_level(logging.ERROR), started(make(settings, Inbox())) as client:
+        wait_until(lambda: client.connected)
+        assert "" == client.refused_publish
+        sent = [client.send("anomalyd/main/alert/x", b"{}", True) for _ in range(2)]
+        wait_until(lambda: all(each is not None and each.is_published() for each in sent))
+        wait_until(lambda: bool(client.refused_publish))
+    assert "Not authorized" == client.refused_publish
+    told = "topic=anomalyd/main/# publishing refused by the broker: Not authorized; "
+    assert [f"{told}alerts reach nobody"] == caplog.messages
+
+
 def only_allows(directory: Path, topic: str) -> str:
     """mosquitto's configuration where everybody may publish, and subscribe to `topic` alone.
 

@@ -3,6 +3,7 @@ highest score; the highest-scored when there are too many."""
 
 import msgspec
 import numpy as np
+import pytest
 
 from anomalyd.detection.reading import Floats
 from anomalyd.runtime.alerts import Alert, Transition
@@ -92,3 +93,25 @@ def test_an_alert_about_a_limit_is_found_though_its_score_is_its_own() -> None:
     add(episodes, trace(0, 500))
     add(episodes, trace(500, 1, 9.0, 0.3), warning)
     assert ["forecast"] == [episode.kind for episode in episodes.all]
+
+
+def test_a_silence_is_an_episode_though_none_of_its_readings_is_there() -> None:
+    """Its last reading came earlier, or with another score; what came before it is shown."""
+    for before in (1, 2):
+        episodes = Episodes()
+        add(episodes, trace(0, 20))
+        if before == 2:
+            add(episodes, trace(20, 1, value=9.0))
+        episodes.add(
+            np.full(3, 1, dtype=np.intp),
+            trace(60, 3),
+            [told("raised", 18 + before, 9.0, 1.0)],
+            {0: "c0", 1: "c1"},
+        )
+        add(episodes, trace(70, 5))
+        (episode,) = episodes.all
+        assert 0 == episode.row
+        assert pytest.approx(START_S + 18 + before, abs=1e-3) == episode.raised_s
+        assert episode.trace is not None
+        assert 70.0 + START_S in episode.trace[:, 0]
+        assert np.all(np.diff(episode.trace[:, 0]) > 0)

@@ -71,6 +71,7 @@ class InfluxCodec:
             point = _POINT.fullmatch(line)
             if point is None:
                 refused.append((line[:40], "line"))
+                countable(len(names) + len(refused))
                 continue
             prefix = _prefix(point["measurement"], point["tags"])
             time = float(point["time"]) if point["time"] else None
@@ -78,6 +79,7 @@ class InfluxCodec:
                 value = self._number(written)
                 if value is None:
                     refused += [(prefix + key, "line")] * (not _is_other(written))
+                    countable(len(names) + len(refused))
                     continue
                 names.append(prefix + key)
                 values.append(value)

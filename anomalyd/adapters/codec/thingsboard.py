@@ -40,6 +40,7 @@ class ThingsBoardCodec:
             time, fields = _stamped(said)
             if not isinstance(fields, dict) or not _is_time(time):
                 refused.append((device, "field"))
+                countable(len(names) + len(refused))
                 continue
             before = len(names)
             for name, value in _numeric(fields, device, self._numbers):
@@ -48,7 +49,7 @@ class ThingsBoardCodec:
                 times.append(time)
             if len(names) == before:
                 refused.append((device, "field"))
-            countable(len(names))
+            countable(len(names) + len(refused))
         if len(set(names)) > MOST_FIELDS:
             raise Refused("size", f"more than {MOST_FIELDS} fields")
         if not names:

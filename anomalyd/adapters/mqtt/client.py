@@ -81,6 +81,9 @@ class MqttClient:
         """the broker has answered to what this connection subscribes to: it sends what comes"""
         self.refused_topics: tuple[str, ...] = ()
         """subscriptions that the broker refused at the last connect"""
+        self.refused_publish = ""
+        """why the broker refused what was published since the last connect; with MQTT 3.1.1 it
+        never says"""
         self._settings = settings
         self._subscriptions = list(dict.fromkeys(subscriptions))
         self._birth = birth
@@ -245,6 +248,7 @@ class MqttClient:
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_paho_message
@@ -295,6 +299,7 @@ class MqttClient:
         self.connects += 1
         self.connected = self._client.reached = True
         self._refused.clear()
+        self.refused_publish = ""
         log.info("broker=%s connected", where)
         self.subscribed = not self._subscriptions
         if self._subscriptions and not self._stopping:
@@ -319,6 +324,17 @@ class MqttClient:
             self._tell_once(f"broker={self._where} closed the connection before it let us in")
         if was_connected and not self._stopping:
             log.warning("broker connection lost (%s); connecting again", reason)
+
+    def _on_publish(
+        self, client: paho.Client, data: Any, mid: int, reason: ReasonCode, properties: Any
+    ) -> None:
+        # The id is of no use: paho counts those of all QoS together.
+        if reason.is_failure and not self.refused_publish:
+            self.refused_publish = str(reason)
+            own = self._status_topic.rpartition("/")[0]
+            log.error(
+                "topic=%s/# publishing refused by the broker: %s; alerts reach nobody", own, reason
+            )
 
     def _on_subscribe(
         self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any

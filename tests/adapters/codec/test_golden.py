@@ -56,3 +56,19 @@ def test_a_payload_becomes_what_its_format_says(case: dict[str, Any]) -> None:
 def test_every_format_has_its_file() -> None:
     """The names of the formats are the names of the files."""
     assert set(FORMATS) <= {file.stem for file in GOLDEN.glob("*.json")}
+
+
+@pytest.mark.parametrize(
+    ("format", "payload"),
+    [
+        ("influx", b"x\n" * 20_000),
+        ("influx", b"m " + b"a=," * 20_000 + b"b=1"),
+        ("thingsboard", b"[" + b",".join([b"{}"] * 20_000) + b"]"),
+    ],
+)
+def test_what_is_refused_is_bounded_too(format: str, payload: bytes) -> None:
+    """Else a small message would be as many rejections as it has bytes."""
+    codec = read_streams([Stream.model_validate({"topic": "plant/#", "format": format})])[0].codec
+    with pytest.raises(Refused) as refused:
+        codec.decode(payload, "x")
+    assert "size" == refused.value.reason
