@@ -11,7 +11,9 @@ import numpy as np
 from anomalyd.detection.silence import Silence
 
 _PLANT = np.array([0])
-_STALL_S = 5.0  # between two looks: this host stood still, and what was said may not be read yet
+STALL_S = 5.0
+"""a look, or an answer of the broker, that is so late: host or network stood still, and what was
+said may not be read yet"""
 
 
 class Hearing:
@@ -32,7 +34,7 @@ class Hearing:
         looked_s, self._looked_s = self._looked_s, now_s
         if not connects:
             return False
-        if connects != self._connects or now_s - looked_s > _STALL_S:
+        if connects != self._connects or now_s - looked_s > STALL_S:
             self._connects = connects
             self._silence.resume(now_s)
         if received != self._received:

@@ -24,6 +24,7 @@ from anomalyd.detection.reading import NOTHING, Readings, Rows
 from anomalyd.detection.reorder import MOST_HELD, Reorder
 from anomalyd.runtime.clock import Clock
 from anomalyd.runtime.conditions import Conditions
+from anomalyd.runtime.hearing import STALL_S
 from anomalyd.runtime.inbox import Inbox, Message
 from anomalyd.runtime.intake import Intake
 from anomalyd.runtime.journal import Journal
@@ -44,8 +45,6 @@ _ENOUGH = 300
 _IDLE_S = 0.5
 _HOUSEKEEPING_S = 5.0
 _JUMP_TOLD_S = 60.0
-_STALL_S = 5.0
-"""a look, or an answer of the broker, that is so late: nobody listened meanwhile"""
 _NONE: Rows = np.empty(0, dtype=np.intp)
 
 
@@ -200,7 +199,7 @@ class Worker:
     def _follow_host(self) -> None:
         """Who was stopped, or starved, has heard nobody."""
         looked_at, self._looked_at = self._looked_at, time.monotonic()
-        if self._connection and self._looked_at - looked_at > _STALL_S:
+        if self._connection and self._looked_at - looked_at > STALL_S:
             self._resume()
 
     def _resume(self) -> None:
@@ -218,7 +217,7 @@ class Worker:
         self._echo = None
         if not self._connection:
             return
-        if echo.answered_s - echo.asked_s > _STALL_S:
+        if echo.answered_s - echo.asked_s > STALL_S:
             self._resume()
             return
         rows = self._pipeline.overdue(echo.asked_s + self._clock.offset_s)

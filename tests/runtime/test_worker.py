@@ -283,12 +283,12 @@ def test_silence_is_what_the_broker_has_answered_behind(monkeypatch: pytest.Monk
     """Without an answer there is none, however late it is; where the answer itself came late,
     nobody listened, and silence begins anew."""
     hearer = Hearer(monkeypatch)
-    monkeypatch.setattr(worker, "_STALL_S", 2 * _SUSPECT_S)
+    monkeypatch.setattr(worker, "STALL_S", 2 * _SUSPECT_S)
     with running(hearer.parts) as parts:
         parts.put(50)
         wait_until(lambda: parts.pipeline.readings_scored == 50)
         now_s = hearer.be_silent()
-        hearer.answers.append(Echo(now_s, now_s + worker._STALL_S + 0.1))
+        hearer.answers.append(Echo(now_s, now_s + 2 * _SUSPECT_S + 0.1))
         hearer.be_silent()
         assert [] == hearer.alerts
         now_s = hearer.be_silent()
@@ -322,7 +322,7 @@ def test_what_came_before_the_answer_is_scored_first(monkeypatch: pytest.MonkeyP
 def test_a_host_that_stood_still_has_heard_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the broker has answered since: its window may hold back what was said."""
     hearer = Hearer(monkeypatch)
-    monkeypatch.setattr(worker, "_STALL_S", 2 * _SUSPECT_S)
+    monkeypatch.setattr(worker, "STALL_S", 2 * _SUSPECT_S)
     with running(hearer.parts) as parts:
         parts.put(50)
         wait_until(lambda: parts.pipeline.readings_scored == 50)
